@@ -1,0 +1,1 @@
+"""Pure JAX functions for latent-variable models and representation learning."""
