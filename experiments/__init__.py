@@ -1,0 +1,1 @@
+"""Experiments: one file for each claim of a paper; `python -m experiments` lists them."""

@@ -1,0 +1,89 @@
+"""Pictures of a run as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def _figure(width: float, height: float) -> Any:
+  from matplotlib.figure import Figure  # no pyplot: no backend, no global state
+
+  return Figure(figsize=(width, height), dpi=150, layout="constrained")
+
+
+def image_grid(
+  path: Path,
+  rows: Sequence[np.ndarray],
+  *,
+  title: str,
+  labels: Sequence[str] | None = None,
+  note: str = "",
+) -> None:
+  """Save rows of images.
+
+  Args:
+    path: PNG file.
+    rows: each an array (n, H, W, C) with values in [0, 1] and C = 1 or 3.
+    title: above the grid.
+    labels: one for each row, at its left.
+    note: small print under the grid.
+  """
+  columns = max(len(row) for row in rows)
+  figure = _figure(0.62 * columns + (1.1 if labels else 0.2), 0.62 * len(rows) + 0.9)
+  axes = figure.subplots(len(rows), columns, squeeze=False)
+  for r, row in enumerate(rows):
+    for c in range(columns):
+      axes[r, c].set(xticks=[], yticks=[], frame_on=False)
+      if c < len(row):
+        image = np.clip(np.asarray(row[c], np.float32), 0.0, 1.0)
+        gray = image.shape[-1] == 1
+        axes[r, c].imshow(image[..., 0] if gray else image, cmap="gray_r", vmin=0, vmax=1)
+    if labels:
+      axes[r, 0].set_ylabel(labels[r], rotation=0, ha="right", va="center", fontsize=9)
+  figure.suptitle(title, fontsize=11)
+  if note:
+    figure.supxlabel(note, fontsize=8)
+  figure.savefig(path)
+
+
+def curves(
+  path: Path,
+  lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+  *,
+  title: str,
+  x_label: str,
+  y_label: str,
+  reference: Mapping[str, float] | None = None,
+) -> None:
+  """Save curves.
+
+  Args:
+    path: PNG file.
+    lines: for each name, x of shape (n,) and y of shape (n,) or (n, replicas); of replicas the mean and
+      the range are drawn.
+    title: above the picture.
+    x_label: of the x axis.
+    y_label: of the y axis.
+    reference: named horizontal lines.
+  """
+  figure = _figure(6.4, 4.0)
+  axes = figure.subplots()
+  for name, (x, y) in lines.items():
+    y = np.asarray(y, np.float64).reshape(len(x), -1)
+    (line,) = axes.plot(x, y.mean(axis=1), label=name, linewidth=1.5)
+    if y.shape[1] > 1:
+      axes.fill_between(x, y.min(axis=1), y.max(axis=1), alpha=0.25, color=line.get_color())
+  for name, value in (reference or {}).items():
+    axes.axhline(value, linestyle="--", linewidth=1, color="gray", label=name)
+  # The first steps fall from far away and would flatten the rest.
+  every = np.concatenate([np.ravel(y) for _, y in lines.values()])
+  low, high = np.percentile(every, [1, 97]) if len(every) > 50 else (every.min(), every.max())
+  margin = 0.08 * (high - low) + 1e-9
+  axes.set(title=title, xlabel=x_label, ylabel=y_label, ylim=(low - margin, high + margin))
+  axes.grid(alpha=0.3)
+  axes.legend(frameon=False)
+  figure.savefig(path)

@@ -1,0 +1,157 @@
+"""Decoded data sets on disk: one .npy file per feature, whole or absent, memory-mapped."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from latentjax.data.sources import ArraySource, Source, array_path, open_arrays
+
+# Raised whenever decoding changes, so that arrays decoded by an older version are not read again.
+DECODER_VERSION = 1
+_ROWS_PER_READ = 2048
+_BYTES_PER_READ = 64 << 20
+
+
+def cache_root() -> Path:
+  """Directory of decoded data sets: $LATENTJAX_CACHE, or ~/.cache/latentjax."""
+  return Path(os.environ.get("LATENTJAX_CACHE") or "~/.cache/latentjax").expanduser()
+
+
+def entry_path(name: str, identity: str) -> Path:
+  """Directory of one decoded data set; everything that changes its arrays is in the identity."""
+  digest = hashlib.sha256(f"{DECODER_VERSION}\n{name}\n{identity}".encode()).hexdigest()[:20]
+  return cache_root() / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}-{digest}"
+
+
+def num_bytes(source: Source) -> int:
+  """Size of all examples once decoded."""
+  per_example = (
+    int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    for shape, dtype in source.features.values()
+  )
+  return source.num_examples * sum(per_example)
+
+
+def decode_once(source: Source, entry: Path) -> ArraySource:
+  """Memory-mapped arrays of a source, decoded on first use.
+
+  The arrays are written beside the entry, synced, and renamed into place: a kill or a full disk
+  leaves no half entry. A lock makes processes that start together decode once; where the file
+  system does not honour locks, they decode side by side and the first rename wins.
+
+  Args:
+    source: the records to decode.
+    entry: the directory that holds them, or will.
+
+  Returns:
+    The arrays, read from disk page by page as they are used.
+
+  Raises:
+    OSError: if the cache cannot be written, with its place and what to do.
+  """
+  cached = open_entry(source, entry)
+  if cached is not None:
+    return cached
+  try:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(entry.parent / f"{entry.name}.lock"):
+      return open_entry(source, entry) or _write_entry(source, entry)
+  except OSError as error:
+    if error.errno is None or isinstance(error, FileNotFoundError):
+      raise
+    raise OSError(
+      error.errno,
+      f"could not write {num_bytes(source) / 2**20:,.0f} MiB of decoded data to the cache {entry} "
+      f"({error.strerror}); nothing half-written is left. Point LATENTJAX_CACHE at a place with "
+      "room, or pass memory_limit=0 to read the data set record by record",
+    ) from error
+
+
+def open_entry(source: Source, entry: Path) -> ArraySource | None:
+  """The arrays of an entry, None where it is absent or, with a warning, damaged."""
+  if not entry.is_dir():
+    return None
+  try:
+    cached = open_arrays(entry, tuple(source.features))
+    for name, (shape, dtype) in source.features.items():
+      array, path = cached.arrays[name], array_path(entry, name)
+      wanted = (source.num_examples, *shape)
+      if array.shape != wanted or array.dtype != dtype:
+        raise ValueError(f"{path.name} is {array.shape} {array.dtype}, not {wanted} {dtype}")
+      surplus = path.stat().st_size - array.offset - array.nbytes  # type: ignore[attr-defined]
+      if surplus:
+        raise ValueError(f"{path.name} is {surplus:+} bytes off its size")
+    return cached
+  except (OSError, ValueError, EOFError) as error:
+    open_arrays.cache_clear()
+    warnings.warn(f"the cache {entry} is damaged and is decoded again: {error}", stacklevel=2)
+    return None
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+  """Holds a file lock; the system releases it when the process dies, however it dies."""
+  with open(path, "a") as handle:
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    yield
+
+
+def _write_entry(source: Source, entry: Path) -> ArraySource:
+  for left_over in entry.parent.glob(f"{entry.name}.partial-*"):
+    shutil.rmtree(left_over, ignore_errors=True)
+  partial = Path(tempfile.mkdtemp(prefix=f"{entry.name}.partial-", dir=entry.parent))
+  try:
+    _write_arrays(source, partial)
+    if entry.exists():
+      shutil.rmtree(entry)
+    try:
+      partial.rename(entry)
+    except OSError:
+      if not entry.is_dir():  # else another process was first, with the same arrays
+        raise
+    _sync(entry.parent)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+  return open_arrays(entry, tuple(source.features))
+
+
+def _write_arrays(source: Source, directory: Path) -> None:
+  from tqdm import tqdm
+
+  total = source.num_examples
+  rows = max(1, min(_ROWS_PER_READ, _BYTES_PER_READ * total // max(num_bytes(source), 1)))
+  with contextlib.ExitStack() as stack:
+    files = {}
+    for name, (shape, dtype) in source.features.items():
+      files[name] = stack.enter_context(open(array_path(directory, name), "wb"))
+      descr = np.lib.format.dtype_to_descr(dtype)
+      header = {"descr": descr, "fortran_order": False, "shape": (total, *shape)}
+      np.lib.format.write_array_header_1_0(files[name], header)
+    # Plain writes, not a writable memory map: a full disk then is an error instead of a SIGBUS.
+    with tqdm(total=total, desc="decoding once", unit=" examples", delay=2.0, leave=False) as bar:
+      for start in range(0, total, rows):
+        indices = np.arange(start, min(start + rows, total))
+        for name, values in source.read(indices).items():
+          files[name].write(np.ascontiguousarray(values).data)
+        bar.update(len(indices))
+    for handle in files.values():
+      handle.flush()
+      os.fsync(handle.fileno())
+  _sync(directory)
+
+
+def _sync(directory: Path) -> None:
+  descriptor = os.open(directory, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)

@@ -1,0 +1,71 @@
+"""What all densities share: how arguments broadcast, which axes are summed, where samples go."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from latentjax.checks import check_float, check_positive_int, wide_dtype
+from latentjax.collectives import draw_rows
+
+Shape = tuple[int, ...]
+
+
+def promote(event_ndim: int, /, **arrays: ArrayLike) -> tuple[jax.Array, ...]:
+  """Checks that shapes combine explicitly; returns the arrays in float32 or wider.
+
+  Leading axes may be missing altogether: (B, D), (D,) and () against (K, B, D). Among the arrays
+    with the most axes
+  batch axes may have size 1: (B, 1, D) against (1, N, D). Anything else, such as (B,) against (B,
+    1), would stretch
+  silently and is refused.
+
+  Raises:
+    TypeError: if an array is not floating point.
+    ValueError: if shapes do not combine, or there are fewer than `event_ndim` axes.
+  """
+  check_float(**arrays)
+  shapes = {name: jnp.shape(array) for name, array in arrays.items()}
+  listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+  rank = max(map(len, shapes.values()))
+  if not 0 <= event_ndim <= rank:
+    raise ValueError(f"event_ndim must be in [0, {rank}] for {listed}, got {event_ndim}")
+  if not _combine(list(shapes.values()), rank, event_ndim):
+    raise ValueError(
+      f"{' and '.join(shapes)} must have equal shapes, up to missing leading axes and, at equal "
+      f"rank, batch axes of size 1; got {listed} with event_ndim={event_ndim}"
+    )
+  dtype = wide_dtype(*arrays.values())
+  return tuple(jnp.asarray(array, dtype) for array in arrays.values())
+
+
+def sum_event(values: jax.Array, event_ndim: int) -> jax.Array:
+  """Sums over the last `event_ndim` axes."""
+  return jnp.sum(values, axis=tuple(range(values.ndim - event_ndim, values.ndim)))
+
+
+def draw_samples(
+  key: jax.Array,
+  draw: Callable[[jax.Array, Shape], jax.Array],
+  shape: Shape,
+  num_samples: int | None,
+  axis_name: str | None,
+) -> jax.Array:
+  """Noise of shape (B, ...), or (K, B, ...) for K samples; each of the B rows has its own stream."""
+  if num_samples is None:
+    return draw_rows(key, draw, shape, axis_name=axis_name)
+  check_positive_int(num_samples=num_samples)
+  # Without a batch axis the K samples are the rows.
+  axis = min(1, len(shape))
+  return draw_rows(key, draw, (num_samples, *shape), axis=axis, axis_name=axis_name)
+
+
+def _combine(shapes: list[Shape], rank: int, event_ndim: int) -> bool:
+  full = []
+  for axis, sizes in enumerate(zip(*(shape for shape in shapes if len(shape) == rank))):
+    distinct = set(sizes) - {1} if axis < rank - event_ndim else set(sizes)
+    if len(distinct) > 1:
+      return False
+    full.append(max(sizes))
+  return all(shape == tuple(full[rank - len(shape) :]) for shape in shapes if len(shape) < rank)

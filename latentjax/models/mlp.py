@@ -1,0 +1,68 @@
+"""Fully connected encoder and decoder."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from latentjax.models.heads import LikelihoodHead, PosteriorHead, activation_fn, glorot
+
+__all__ = ["MLPDecoder", "MLPEncoder"]
+
+
+class MLPEncoder(nn.Module):
+  """Data of any shape (B, ...) to the mean and log_scale of q(z|x), each (B, latent_dim), float32.
+
+  Attributes:
+    latent_dim: Z.
+    hidden: widths of the hidden layers.
+    activation: name of a function in `flax.linen`, such as "tanh", or a function.
+    dtype: dtype of the computation; parameters and outputs are float32.
+  """
+
+  latent_dim: int
+  hidden: tuple[int, ...] = (200, 200)
+  activation: str | Callable[[jax.Array], jax.Array] = "tanh"
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    h = x.reshape(x.shape[0], -1)
+    for width in self.hidden:
+      h = activation_fn(self.activation)(nn.Dense(width, dtype=self.dtype, kernel_init=glorot)(h))
+    return PosteriorHead(self.latent_dim, self.dtype)(h)
+
+
+class MLPDecoder(nn.Module):
+  """Latents (B, Z) to the parameters of p(x|z) with data of shape `data_shape`, float32.
+
+  Attributes:
+    data_shape: shape of one example.
+    hidden: widths of the hidden layers.
+    activation: name of a function in `flax.linen`, such as "tanh", or a function.
+    likelihood: "bernoulli" gives (logits,), "gaussian" gives (mean, log_scale) with one learned
+      log_scale.
+    output_bias: initial bias of the output, of shape `data_shape` or a number.
+    dtype: dtype of the computation; parameters and outputs are float32.
+  """
+
+  data_shape: tuple[int, ...]
+  hidden: tuple[int, ...] = (200, 200)
+  activation: str | Callable[[jax.Array], jax.Array] = "tanh"
+  likelihood: str = "bernoulli"
+  output_bias: Any = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, z: jax.Array) -> tuple[jax.Array, ...]:
+    h = z
+    for width in self.hidden:
+      h = activation_fn(self.activation)(nn.Dense(width, dtype=self.dtype, kernel_init=glorot)(h))
+    h = nn.Dense(math.prod(self.data_shape), use_bias=False, dtype=self.dtype, kernel_init=glorot)(
+      h
+    )
+    h = h.reshape(z.shape[0], *self.data_shape)
+    return LikelihoodHead(self.data_shape, self.likelihood, self.output_bias)(h)

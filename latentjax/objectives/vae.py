@@ -1,0 +1,111 @@
+"""Variational auto-encoder (Kingma & Welling, 2014; beta-VAE: Higgins et al., 2017)."""
+
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from latentjax.checks import check_choice, check_positive_int, check_range
+from latentjax.densities import bernoulli, gaussian
+from latentjax.losses.elbo import elbo
+from latentjax.objectives.latent_model import (
+  Batch,
+  BoundTerms,
+  DecodeFn,
+  EncodeFn,
+  LatentModel,
+  Metrics,
+  Params,
+  log_likelihood,
+  make_latent_model,
+  mean_metrics,
+  posterior,
+  take_feature,
+)
+
+__all__ = ["vae"]
+
+
+def vae(
+  encode_fn: EncodeFn,
+  decode_fn: DecodeFn,
+  *,
+  latent_dim: int,
+  likelihood: ModuleType = bernoulli,
+  beta: ArrayLike = 1.0,
+  num_samples: int = 1,
+  estimator: str = "analytic",
+  feature: str = "image",
+  axis_name: str | None = None,
+) -> LatentModel:
+  r"""Variational auto-encoder with a diagonal Gaussian posterior and the prior N(0, I).
+
+  .. math:: -\frac1B \sum_b \frac1K \sum_k \log p(x_b|z_{kb}) - \beta \, KL(q(z|x_b) \,\|\, p(z))
+
+  Args:
+    encode_fn: `(params, x) -> (mean, log_scale)` of q(z|x), each (B, Z).
+    decode_fn: `(params, z) -> parameters of p(x|z)`, an array or a tuple of arrays whose batch axis
+      comes first; parameters with fewer axes are shared by all examples. With K samples it gets K *
+      B rows at once.
+    latent_dim: Z.
+    likelihood: density family of p(x|z), a module such as `latentjax.densities.bernoulli` or
+      `gaussian`.
+    beta: weight of the divergence in the loss; the metrics and `bound` always have beta = 1.
+    num_samples: K, samples of z per example.
+    estimator: "analytic" takes the divergence in closed form (the paper's estimator B), "sampled"
+      takes log q(z|x) - log p(z) at the samples (estimator A).
+    feature: name of the batch's array to model, shape (B, ...), floating point.
+    axis_name: mapped device axis over which the batch is split, inside `pmap` or `shard_map`; the
+      noise is then that of the same rows on one device. Only `objective` uses it.
+
+  Returns:
+    LatentModel. `objective` returns the mean of the negative bound over the (local) batch in nats,
+    passes model_state through unchanged, and has the metrics elbo, log_likelihood and kl, means in
+    nats.
+
+  Raises:
+    TypeError: if a size is not an integer.
+    ValueError: if a size is below 1, beta is negative or the estimator is unknown.
+
+  Example:
+    >>> model = vae(lambda w, x: (x @ w, 0 * x @ w), lambda w, z: z @ w.T, latent_dim=2)
+    >>> batch = {"image": jnp.ones((4, 3))}
+    >>> loss, _ = model.objective(jnp.zeros((3, 2)), (), jax.random.key(0), batch)
+    >>> float(loss)  # 3 log 2 + 2 (1 - log 1 - 1) / 2
+    2.079441...
+
+  References:
+    Kingma & Welling, Auto-Encoding Variational Bayes, 2014, algorithm 1, eq. 6, 7 and 10.
+      arXiv:1312.6114
+    Higgins et al., beta-VAE, 2017, eq. 4. https://openreview.net/forum?id=Sy2fzU9gl
+  """
+  check_positive_int(num_samples=num_samples)
+  check_choice(("analytic", "sampled"), estimator=estimator)
+  check_range(low=0.0, beta=beta)
+
+  def terms(params: Params, key: jax.Array, x: jax.Array, axis_name: str | None) -> BoundTerms:
+    mean, log_scale = posterior(encode_fn, params, x)
+    z = gaussian.sample(key, mean, log_scale, num_samples=num_samples, axis_name=axis_name)
+    log_p_x = jnp.mean(log_likelihood(decode_fn, likelihood, params, x, z), axis=0)
+    if estimator == "analytic":
+      kl = gaussian.kl_standard(mean, log_scale)
+    else:
+      log_q = gaussian.log_prob(z, mean, log_scale)
+      kl = jnp.mean(log_q - gaussian.standard_log_prob(z), axis=0)
+    return BoundTerms(elbo(log_p_x, kl), log_p_x, kl)
+
+  def objective(
+    params: Params, model_state: Any, key: jax.Array, batch: Batch
+  ) -> tuple[jax.Array, tuple[Any, Metrics]]:
+    bound_terms = terms(params, key, take_feature(batch, feature), axis_name)
+    loss = -jnp.mean(elbo(bound_terms.log_likelihood, bound_terms.kl, beta=beta))
+    return loss, (model_state, mean_metrics(bound_terms))
+
+  def bound(params: Params, key: jax.Array, x: jax.Array) -> BoundTerms:
+    return terms(params, key, x, None)
+
+  return make_latent_model(
+    objective, bound, encode_fn, decode_fn, likelihood=likelihood, latent_dim=latent_dim
+  )

@@ -1,0 +1,91 @@
+"""Several train steps as one compiled call, under jit over a mesh or under pmap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from latentjax.training.mesh import DATA_AXIS, batch_sharding
+from latentjax.training.step import Metrics, TrainState, TrainStep
+
+PyTree = Any
+Call = Callable[[TrainState, jax.Array, PyTree, PyTree], tuple[TrainState, Metrics]]
+
+
+def make_call(
+  train_step: TrainStep,
+  batch: Callable[[PyTree, PyTree], PyTree],
+  mesh: Mesh,
+  shardings: PyTree,
+  *,
+  stacked: bool,
+  per_device: bool,
+  unroll: bool,
+) -> Call:
+  """Compile `call(state, keys, resident, xs) -> (state, metrics)`, one step per leading entry of xs.
+
+  The state is donated: its memory is used again for the new one.
+
+  Args:
+    train_step: from `make_train_step`.
+    batch: makes a step's batch on the device, see `Feed`.
+    mesh: mesh of the run.
+    shardings: of the state.
+    stacked: whether there is a leading axis of replicas, over which the step is mapped.
+    per_device: `pmap` instead of `jit`.
+    unroll: write the steps out instead of looping.
+
+  Returns:
+    The call; its metrics have a leading axis of steps.
+  """
+  step = jax.vmap(train_step) if stacked else train_step
+
+  def call(
+    state: TrainState, keys: jax.Array, resident: PyTree, xs: PyTree
+  ) -> tuple[TrainState, Metrics]:
+    num_steps = jax.tree.leaves(xs)[0].shape[0]
+    body = lambda state, x: step(state, keys, batch(resident, x))
+    return jax.lax.scan(body, state, xs, unroll=num_steps if unroll else 1)
+
+  if per_device:
+    # pmean has made state and metrics equal everywhere: one copy goes in and comes out, not a stack.
+    return jax.pmap(
+      call, axis_name=DATA_AXIS, in_axes=(None, None, None, 0), out_axes=None, donate_argnums=0
+    )
+  replicated = NamedSharding(mesh, P())
+  return jax.jit(
+    call,
+    in_shardings=(shardings, None, replicated, batch_sharding(mesh, stacked=stacked)),
+    out_shardings=(shardings, replicated),
+    donate_argnums=0,
+  )
+
+
+def has_convolution(fn: Callable[..., Any], *args: Any) -> bool:
+  """Whether a function convolves when traced on these arguments (arrays or their shapes)."""
+  traced = jax.make_jaxpr(fn, axis_env=[(DATA_AXIS, 1)])(*args)
+  return "conv_general_dilated" in str(traced)
+
+
+def default_fusion(backend: str, *, convolution: bool, resident: bool) -> tuple[int, bool]:
+  """Number of fused steps and whether to unroll them.
+
+  Fusing hides the cost of starting a program and of handing over batches. On CPU, XLA runs the gradient of a
+  convolution several times slower inside a loop than outside, so there a convolution's steps are
+  called one by one. Streamed batches are stacked on the host, so fewer of them.
+
+  Args:
+    backend: "cpu", "gpu" or "tpu".
+    convolution: whether the step convolves.
+    resident: whether the data lies on the device.
+
+  Returns:
+    Steps per call, and whether they are written out.
+  """
+  if backend == "cpu" and convolution:
+    return 1, True
+  return (50 if resident else 10), False

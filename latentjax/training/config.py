@@ -1,0 +1,89 @@
+"""How to train, as one flat dataclass that experiments extend and the command line fills."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from latentjax.training.mesh import DATA_AXIS
+
+# A field marked so does not change what a run computes, beyond float rounding: a run may be continued
+# with another value of it.
+FREE = {"free": True}
+
+
+def free(default: Any) -> Any:
+  """Field of a config that does not belong to a run's identity."""
+  return dataclasses.field(default=default, metadata=FREE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+  """How to train; experiments add fields of their own."""
+
+  steps: int = 1000
+  """Optimiser steps of the whole run."""
+  batch_size: int = 128
+  """Rows of a global batch, over all devices and processes."""
+  seed: int = 0
+  """Decides initialisation, noise and data order."""
+  seeds: int = 1
+  """Independent replicas trained at once, with seeds seed, seed + 1, ..."""
+  accumulate: int = 1
+  """Micro-batches that a batch is split into, to save memory."""
+  ema_decay: float | None = None
+  """Decay of the moving average of the parameters; None for none."""
+  eval_every: int | None = None
+  """Steps between evaluations; None: only at the end."""
+  parallel: Literal["jit", "pmap"] = free("jit")
+  """One program over a mesh of devices, or one program per device."""
+  sharding: Literal["replicated", "fsdp"] = free("replicated")
+  """Parameters on every device, or split over them."""
+  fused_steps: int | None = free(None)
+  """Steps per call of the compiled program; None: by backend and network."""
+  unroll: bool | None = free(None)
+  """Write the fused steps out instead of looping; None: by backend and network."""
+  checkpoint_every: int = free(1000)
+  """Steps between checkpoints; there is always one at the end."""
+  keep_checkpoints: int = free(3)
+  """The newest checkpoints that stay on disk."""
+  num_workers: int = free(0)
+  """Reading processes, for data that does not fit in memory."""
+  resident: bool | None = free(None)
+  """Keep the data on the device; None: where it fits."""
+
+  def __post_init__(self) -> None:
+    for name in (
+      "steps",
+      "batch_size",
+      "seeds",
+      "accumulate",
+      "checkpoint_every",
+      "keep_checkpoints",
+    ):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name}: got {getattr(self, name)}, wanted at least 1")
+    for name in ("fused_steps", "eval_every"):
+      if getattr(self, name) is not None and getattr(self, name) < 1:
+        raise ValueError(f"{name}: got {getattr(self, name)}, wanted at least 1, or None")
+    if self.parallel == "pmap" and self.sharding != "replicated":
+      raise ValueError(
+        f"sharding: got {self.sharding!r} with parallel='pmap', which keeps the parameters on every "
+        "device; wanted 'replicated', or parallel='jit'"
+      )
+
+  @property
+  def axis_name(self) -> str | None:
+    """What objectives and batch-coupled kernels are to be given as `axis_name`."""
+    return DATA_AXIS if self.parallel == "pmap" else None
+
+  @property
+  def stacked(self) -> bool:
+    """Whether states, batches and metrics have a leading axis of replicas."""
+    return self.seeds > 1
+
+  def identity(self) -> dict[str, Any]:
+    """The fields that decide what a run computes."""
+    return {
+      f.name: getattr(self, f.name) for f in dataclasses.fields(self) if not f.metadata.get("free")
+    }

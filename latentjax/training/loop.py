@@ -1,0 +1,349 @@
+"""The one training loop: fused steps, checkpoints and exact resumption, on any mesh."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from tqdm import tqdm
+
+import latentjax
+from latentjax import data
+from latentjax.training import checkpoint, workdir
+from latentjax.training.call import Call, default_fusion, has_convolution, make_call
+from latentjax.training.config import TrainConfig
+from latentjax.training.feed import Feed, check_batch_size, make_feed
+from latentjax.training.mesh import Rules, make_mesh, state_shardings
+from latentjax.training.step import (
+  Metrics,
+  Objective,
+  TrainState,
+  TrainStep,
+  init_train_state,
+  make_train_step,
+)
+
+PyTree = Any
+InitFn = Callable[[jax.Array], tuple[PyTree, PyTree]]
+EvalFn = Callable[[TrainState], Mapping[str, Any]]
+
+
+class TrainResult(NamedTuple):
+  """A finished run.
+
+  Attributes:
+    state: final state, with a leading axis of replicas where there are several.
+    steps_run: steps done by this process; fewer than `config.steps` after a resumption.
+    seconds: wall time of training alone, without first calls, evaluations and saving.
+    first_call_seconds: wall time of first calls, nearly all of it compilation.
+    examples_per_second: over all replicas in `seconds`; nan if every call was a first one.
+  """
+
+  state: TrainState
+  steps_run: int
+  seconds: float
+  first_call_seconds: float
+  examples_per_second: float
+
+
+class NonFiniteError(FloatingPointError):
+  """The loss, the gradient's norm or another metric became infinite or not a number."""
+
+
+class Preempted(SystemExit):
+  """SIGTERM came and the state is saved; exits with status 0 unless caught."""
+
+
+def train(
+  objective: Objective,
+  init_fn: InitFn,
+  optimizer: optax.GradientTransformation,
+  dataset: data.Dataset,
+  config: TrainConfig,
+  folder: str | Path,
+  *,
+  transform: Callable[[jax.Array, PyTree], PyTree] | None = None,
+  evaluate: EvalFn | None = None,
+  rules: Rules | None = None,
+  name: str = "train",
+  progress: bool = True,
+) -> TrainResult:
+  """Train to `config.steps` from the newest checkpoint in a folder, or from the start.
+
+  A run that was killed and started again ends with the bits of one that was not: the bounds of a call,
+  the noise and the data are functions of the step alone.
+
+  Args:
+    objective: `objective(params, model_state, key, batch) -> (loss, (model_state, metrics))`, made
+      with `axis_name=config.axis_name`.
+    init_fn: `init_fn(key) -> (params, model_state)`; `model_state` is () if there is none.
+    optimizer: optax optimiser.
+    dataset: from `latentjax.data.load`.
+    config: how to train.
+    folder: the run's folder (workdir): config.json, metrics.jsonl and checkpoints/ go there.
+    transform: `transform(key, example) -> example` for one example, run on the device.
+    evaluate: `evaluate(state) -> metrics`, logged every `config.eval_every` steps and at the end.
+    rules: sharding of the parameters, see `state_shardings`; None: `config.sharding` decides.
+    name: what config.json and the progress bar call the run.
+    progress: whether to show a progress bar.
+
+  Returns:
+    The final state and how long it took.
+
+  Raises:
+    ValueError: if the config does not fit the devices or the data.
+    WorkdirError: if the folder belongs to another run or is in use; nothing is changed then.
+    CheckpointError: if there are checkpoints and none can be read; nothing is changed then.
+    NonFiniteError: naming the step, the metric and the last good checkpoint.
+    Preempted: after SIGTERM, once the state is saved.
+  """
+  folder = Path(folder)
+  # Under pmap the devices share the rows of every replica; under jit they first share the replicas.
+  mesh = make_mesh(num_replicas=1 if config.parallel == "pmap" else config.seeds)
+  check_batch_size(config.batch_size, mesh, config.accumulate)
+  main = jax.process_index() == 0
+  with ExitStack() as stack:
+    if main:
+      folder.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(workdir.lock(folder))
+      about = {"versions": versions(), "flags": dataclasses.asdict(config)}
+      workdir.claim(folder, {"name": name, **config.identity()}, about)
+    keys, init = _initializer(init_fn, optimizer, config)
+    abstract = jax.eval_shape(init, keys)
+    shardings = state_shardings(
+      abstract, mesh, rules=rules or config.sharding, stacked=config.stacked
+    )
+    manager = checkpoint.open_checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
+    stack.callback(manager.close)
+    found = checkpoint.restore_latest(manager, _saved(abstract, shardings, keys, mesh))
+    start = 0 if found is None else found.step
+    feed = make_feed(dataset, mesh, config, start_step=start)
+    stack.callback(feed.close)
+    if found is None:
+      state = jax.jit(init, out_shardings=shardings)(keys)
+    else:
+      feed.check(found.meta["feed"])
+      state, keys = found.state["train"], jax.random.wrap_key_data(found.state["key"])
+    call, fused = _compiled(
+      make_train_step(
+        objective,
+        optimizer,
+        transform=transform,
+        accumulate=config.accumulate,
+        ema_decay=config.ema_decay,
+        axis_name=config.axis_name,
+        unroll=jax.default_backend() == "cpu",
+      ),
+      feed, dataset, config, mesh, abstract, shardings,
+    )  # fmt: skip
+    log = stack.enter_context(closing(workdir.MetricsLog(folder, step=start, enabled=main)))
+    bar = stack.enter_context(
+      tqdm(total=config.steps, initial=start, desc=name, unit="step", mininterval=0.5,
+           disable=not (progress and main))
+    )  # fmt: skip
+    stop = stack.enter_context(_stop_request())
+    clock = _Clock()
+
+    def record(first: int, metrics: Metrics) -> None:
+      values = {k: np.asarray(v) for k, v in metrics.items()}
+      _check_finite(first, values, manager)
+      means = {k: _plain(np.mean(v, axis=0, dtype=np.float64)) for k, v in values.items()}
+      count = len(values["loss"])
+      log.write(first + count, means)
+      bar.update(count)
+      bar.set_postfix(loss=f"{np.mean(means['loss']):.4g}", refresh=False)
+
+    pending: tuple[int, Metrics] | None = None
+    last = start
+    for first, count in _calls(start, config.steps, fused):
+      xs = feed.take(first, count)
+      with clock.call(count, state) as finish:
+        state, metrics = call(state, keys, feed.resident, xs)
+        finish(metrics)
+      if pending is not None:  # read while the devices are busy with the next call
+        record(*pending)
+      pending, last = (first, metrics), first + count
+      stopping = stop(last)
+      evaluating = evaluate is not None and _due(config.eval_every, first, last, config.steps)
+      saving = stopping or _due(config.checkpoint_every, first, last, config.steps)
+      if evaluating or saving:
+        record(*pending)
+        pending = None
+        clock.pause(state)
+        if evaluating and evaluate is not None:
+          log.write(last, {f"eval/{k}": _plain(v) for k, v in evaluate(state).items()})
+        if saving:
+          saved = {"train": state, "key": jax.random.key_data(keys)}
+          checkpoint.save(manager, last, saved, {"feed": feed.state(last), "versions": versions()})
+      if stopping:
+        manager.wait_until_finished()
+        raise Preempted(0)
+    manager.wait_until_finished()
+    return clock.result(state, last - start, config.batch_size * config.seeds)
+
+
+def versions() -> dict[str, str]:
+  """Versions that a run's numbers may depend on."""
+  packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+  own = {"python": platform.python_version(), "latentjax": latentjax.__version__}
+  return own | {p: version(p) for p in packages}
+
+
+def _initializer(
+  init_fn: InitFn, optimizer: optax.GradientTransformation, config: TrainConfig
+) -> tuple[jax.Array, Callable[[jax.Array], TrainState]]:
+  """Key or keys of the run, and what makes the first state from them."""
+
+  def init(key: jax.Array) -> TrainState:
+    # The steps' keys are fold_in(key, step), step < 2**31: this one is none of them.
+    params, model_state = init_fn(jax.random.fold_in(key, 2**32 - 1))
+    ema = config.ema_decay is not None
+    return init_train_state(params, optimizer, model_state=model_state, ema=ema)
+
+  if not config.stacked:
+    return jax.random.key(config.seed), init
+  seeds = range(config.seed, config.seed + config.seeds)
+  return jnp.stack([jax.random.key(s) for s in seeds]), jax.vmap(init)
+
+
+def _saved(abstract: PyTree, shardings: PyTree, keys: jax.Array, mesh: Mesh) -> PyTree:
+  """Shapes and placement of what a checkpoint holds."""
+  shape = lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s)
+  key_data = jax.eval_shape(jax.random.key_data, keys)
+  return {
+    "train": jax.tree.map(shape, abstract, shardings),
+    "key": shape(key_data, NamedSharding(mesh, P())),
+  }
+
+
+def _compiled(
+  train_step: TrainStep,
+  feed: Feed,
+  dataset: data.Dataset,
+  config: TrainConfig,
+  mesh: Mesh,
+  abstract: PyTree,
+  shardings: PyTree,
+) -> tuple[Call, int]:
+  """The call and how many steps it fuses."""
+  backend, resident = jax.default_backend(), feed.resident != ()
+  convolution = False
+  if backend == "cpu" and None in (config.fused_steps, config.unroll):
+    one = lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype) if config.stacked else x
+    rows = config.batch_size // (jax.device_count() if config.axis_name else 1)
+    batch = {
+      k: jax.ShapeDtypeStruct((rows, *shape), dtype)
+      for k, (shape, dtype) in dataset.features.items()
+    }
+    convolution = has_convolution(train_step, jax.tree.map(one, abstract), jax.random.key(0), batch)
+  fused, unroll = default_fusion(backend, convolution=convolution, resident=resident)
+  call = make_call(
+    train_step,
+    feed.batch,
+    mesh,
+    shardings,
+    stacked=config.stacked,
+    per_device=config.parallel == "pmap",
+    unroll=unroll if config.unroll is None else config.unroll,
+  )
+  return call, config.fused_steps or fused
+
+
+def _calls(start: int, steps: int, fused: int) -> Iterator[tuple[int, int]]:
+  """First step and number of steps of each call; their bounds do not depend on where a run resumed."""
+  first = start
+  while first < steps:
+    count = min(fused - first % fused, steps - first)
+    yield first, count
+    first += count
+
+
+def _due(every: int | None, first: int, last: int, steps: int) -> bool:
+  """Whether a multiple of `every` lies in (first, last], or the run ends there."""
+  return last == steps or (every is not None and last // every > first // every)
+
+
+def _plain(value: Any) -> Any:
+  return np.asarray(value).tolist()
+
+
+def _check_finite(first: int, values: dict[str, np.ndarray], manager: Any) -> None:
+  for offset in range(len(values["loss"])):
+    bad = [k for k, v in values.items() if not np.all(np.isfinite(v[offset]))]
+    if bad:
+      manager.wait_until_finished()
+      good = manager.latest_step()
+      where = f"{manager.directory}/{good}" if good is not None else "none was saved yet"
+      shown = ", ".join(f"{k} = {_plain(values[k][offset])}" for k in bad)
+      raise NonFiniteError(
+        f"step {first + offset + 1}: {shown}. Nothing was saved since; last good checkpoint: {where}"
+      )
+
+
+@contextmanager
+def _stop_request() -> Iterator[Callable[[int], bool]]:
+  """Function that says whether SIGTERM came; over several processes all give the same answer."""
+  if jax.process_count() > 1:  # jax.distributed catches the signal and agrees on a step
+    yield multihost_utils.reached_preemption_sync_point
+    return
+  if threading.current_thread() is not threading.main_thread():
+    yield lambda step: False
+    return
+  came = threading.Event()
+  before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+  try:
+    yield lambda step: came.is_set()
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
+class _Clock:
+  """Wall time of training alone: compilation, evaluation and saving are not counted."""
+
+  def __init__(self) -> None:
+    self.seconds, self.compile_seconds, self.steps = 0.0, 0.0, 0
+    self._counts: set[int] = set()
+    self._since: float | None = None
+
+  def pause(self, state: PyTree) -> None:
+    """Stop counting once the devices are done."""
+    if self._since is not None:
+      jax.block_until_ready(state)
+      self.seconds += time.perf_counter() - self._since
+      self._since = None
+
+  @contextmanager
+  def call(self, count: int, state: PyTree) -> Iterator[Callable[[PyTree], None]]:
+    """Around one call; a first call with so many steps compiles, and is waited for."""
+    fresh = count not in self._counts
+    if fresh:
+      self.pause(state)
+    start = time.perf_counter()
+    yield (lambda out: jax.block_until_ready(out)) if fresh else (lambda out: None)
+    if fresh:
+      self._counts.add(count)
+      self.compile_seconds += time.perf_counter() - start
+    else:
+      self.steps += count
+      self._since = start if self._since is None else self._since
+
+  def result(self, state: TrainState, steps_run: int, examples_per_step: int) -> TrainResult:
+    """Close the account."""
+    self.pause(state)
+    rate = self.steps * examples_per_step / self.seconds if self.steps else float("nan")
+    return TrainResult(state, steps_run, self.seconds, self.compile_seconds, rate)

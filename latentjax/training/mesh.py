@@ -1,0 +1,117 @@
+"""Where arrays live: the mesh, the sharding of states and batches, several processes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+PyTree = Any
+Rules = Sequence[tuple[str, P]]
+
+REPLICA_AXIS = "replica"  # independent replicas of a run (one per seed)
+DATA_AXIS = "data"  # rows of a batch; parameters too where they are sharded
+
+
+def initialize_distributed(
+  coordinator_address: str | None = None,
+  num_processes: int | None = None,
+  process_id: int | None = None,
+) -> None:
+  """Join the other processes of a multi-host run; call it before anything touches a device.
+
+  Args:
+    coordinator_address: `host:port` of process 0. None: from the environment (TPU pods, SLURM, ...).
+    num_processes: how many processes there are; None with a coordinator from the environment.
+    process_id: which of them this one is.
+  """
+  # On CPU the processes talk through gloo; elsewhere the setting is not looked at.
+  jax.config.update("jax_cpu_collectives_implementation", "gloo")
+  jax.distributed.initialize(coordinator_address, num_processes, process_id)
+
+
+def make_mesh(*, num_replicas: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """Mesh with axes ("replica", "data") over all devices.
+
+  Replicas are independent, so as many devices as divide their number go to them, and the rest to the
+  rows of a batch. Over several processes all devices go to the rows.
+
+  Args:
+    num_replicas: number of replicas trained at once.
+    devices: devices to use; all of them by default.
+
+  Returns:
+    The mesh, with automatic (compiler-partitioned) axes.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  replicas = math.gcd(num_replicas, len(devices)) if jax.process_count() == 1 else 1
+  return Mesh(
+    np.array(devices).reshape(replicas, -1),
+    (REPLICA_AXIS, DATA_AXIS),
+    axis_types=(AxisType.Auto,) * 2,
+  )
+
+
+def fsdp_spec(shape: Sequence[int], mesh: Mesh, *, min_size: int = 2**14) -> P:
+  """Fully sharded data parallelism: the largest divisible dimension is split over the data axis."""
+  size = mesh.shape[DATA_AXIS]
+  divisible = [d for d in range(len(shape)) if shape[d] % size == 0]
+  if math.prod(shape) < min_size or not divisible:
+    return P()
+  axis = max(divisible, key=lambda d: shape[d])
+  return P(*(DATA_AXIS if d == axis else None for d in range(axis + 1)))
+
+
+def state_shardings(
+  state: PyTree, mesh: Mesh, *, rules: Rules | str = (), stacked: bool = False
+) -> PyTree:
+  """Sharding of every array of a train state.
+
+  Args:
+    state: state of arrays or of `jax.ShapeDtypeStruct`.
+    mesh: mesh from `make_mesh`.
+    rules: `(pattern, PartitionSpec)` pairs. The first pattern found (`re.search`) in an array's path,
+      such as `params/encoder/Dense_0/kernel`, decides; without one the array is replicated. The
+      optimiser's moments have the parameter's path in theirs and so follow it. Or "fsdp", or "replicated".
+    stacked: whether every array has a leading axis of replicas.
+
+  Returns:
+    Tree of `NamedSharding` like `state`.
+  """
+  if isinstance(rules, str) and rules not in ("fsdp", "replicated"):
+    raise ValueError(f"rules: got {rules!r}, wanted 'replicated', 'fsdp' or (pattern, spec) pairs")
+
+  def spec_of(path: Any, x: Any) -> NamedSharding:
+    shape = x.shape[1:] if stacked else x.shape
+    spec = P()
+    if rules == "fsdp":
+      spec = fsdp_spec(shape, mesh)
+    elif not isinstance(rules, str):
+      name = jax.tree_util.keystr(path, simple=True, separator="/")
+      spec = next((s for pattern, s in rules if re.search(pattern, name)), P())
+      if len(spec) > len(shape):  # a scalar of the optimiser that carries a parameter's name
+        spec = P()
+    return NamedSharding(mesh, P(REPLICA_AXIS, *spec) if stacked else spec)
+
+  return jax.tree_util.tree_map_with_path(spec_of, state)
+
+
+def batch_sharding(mesh: Mesh, *, stacked: bool = False) -> NamedSharding:
+  """Sharding of what a call consumes: (steps, rows, ...), or (steps, replicas, rows, ...)."""
+  return NamedSharding(mesh, P(None, REPLICA_AXIS, DATA_AXIS) if stacked else P(None, DATA_AXIS))
+
+
+def put_global(x: np.ndarray, sharding: NamedSharding) -> jax.Array:
+  """Array on the devices from a host array that every process holds in full."""
+  return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+
+def put_local(x: np.ndarray, sharding: NamedSharding) -> jax.Array:
+  """Array on the devices from the rows of it that belong to this process."""
+  return jax.make_array_from_process_local_data(sharding, x)

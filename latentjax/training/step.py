@@ -1,0 +1,138 @@
+"""The one train step: any objective, any optimiser, any number of devices and replicas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from latentjax.collectives import row_offset
+
+PyTree = Any
+Metrics = dict[str, jax.Array]
+Objective = Callable[[PyTree, PyTree, jax.Array, PyTree], tuple[jax.Array, tuple[PyTree, Metrics]]]
+TrainStep = Callable[["TrainState", jax.Array, PyTree], tuple["TrainState", Metrics]]
+
+
+class TrainState(NamedTuple):
+  """Everything that changes from step to step, and all that a checkpoint has to hold of a model.
+
+  Attributes:
+    step: number of optimiser updates done, int32, shape ().
+    params: parameters, float32.
+    opt_state: state of the optax optimiser.
+    model_state: what an objective carries across steps (codebook statistics, queues); () if nothing.
+    ema_params: exponential moving average of params; () without one.
+  """
+
+  step: jax.Array
+  params: PyTree
+  opt_state: PyTree
+  model_state: PyTree
+  ema_params: PyTree
+
+
+def init_train_state(
+  params: PyTree,
+  optimizer: optax.GradientTransformation,
+  *,
+  model_state: PyTree = (),
+  ema: bool = False,
+) -> TrainState:
+  """State before the first step; the moving average starts at the parameters themselves."""
+  ema_params = jax.tree.map(jnp.array, params) if ema else ()
+  return TrainState(jnp.int32(0), params, optimizer.init(params), model_state, ema_params)
+
+
+def make_train_step(
+  objective: Objective,
+  optimizer: optax.GradientTransformation,
+  *,
+  transform: Callable[[jax.Array, PyTree], PyTree] | None = None,
+  accumulate: int = 1,
+  ema_decay: float | None = None,
+  axis_name: str | None = None,
+  unroll: bool = False,
+) -> TrainStep:
+  """Make `train_step(state, key, batch) -> (state, metrics)`, a pure function to be jitted by the caller.
+
+  The step's randomness is `fold_in(key, state.step)`, so a resumed run replays the same noise.
+
+  Args:
+    objective: `objective(params, model_state, key, batch) -> (loss, (model_state, metrics))`.
+    optimizer: optax optimiser, learning-rate schedule and gradient clipping included.
+    transform: `transform(key, example) -> example` for one example, applied on the device with a
+      key of its own for each row of the global batch.
+    accumulate: number of micro-batches that a batch is split into. Gradients, metrics and loss are their
+      means; a batch-coupled loss then sees one micro-batch at a time.
+    ema_decay: decay of the moving average of the parameters; None for no average.
+    axis_name: name of the mapped axis inside `pmap` or `shard_map`, where `batch` holds the local
+      rows; None under `jit`, where it holds the global batch.
+    unroll: write the micro-batches out instead of looping (convolutions on CPU need this).
+
+  Returns:
+    The step. Its metrics are the objective's, plus `loss` and `grad_norm` (before clipping).
+  """
+  if accumulate < 1:
+    raise ValueError(f"accumulate: got {accumulate}, wanted a positive number of micro-batches")
+  if ema_decay is not None and not 0.0 <= ema_decay < 1.0:
+    raise ValueError(f"ema_decay: got {ema_decay}, wanted a number in [0, 1) or None")
+
+  def loss_and_grads(
+    params: PyTree, model_state: PyTree, key: jax.Array, batch: PyTree, rows: jax.Array
+  ) -> tuple[PyTree, PyTree, Metrics]:
+    key_transform, key_objective = jax.random.split(key)
+    if transform is not None:
+      row_keys = jax.vmap(jax.random.fold_in, (None, 0))(key_transform, rows)
+      batch = jax.vmap(transform)(row_keys, batch)
+    (loss, (model_state, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(
+      params, model_state, key_objective, batch
+    )
+    return grads, model_state, {"loss": loss, **metrics}
+
+  def accumulated(
+    params: PyTree, model_state: PyTree, key: jax.Array, batch: PyTree, rows: jax.Array
+  ) -> tuple[PyTree, PyTree, Metrics]:
+    # Micro-batch i is rows i, i + n, ...: a batch sharded over devices then needs no resharding.
+    split = lambda x: jnp.swapaxes(x.reshape(-1, accumulate, *x.shape[1:]), 0, 1)
+    micro = (jax.tree.map(split, batch), split(rows), jax.random.split(key, accumulate))
+
+    def body(carry: PyTree, x: PyTree) -> tuple[PyTree, Metrics]:
+      total, model_state = carry
+      micro_batch, micro_rows, micro_key = x
+      grads, model_state, metrics = loss_and_grads(
+        params, model_state, micro_key, micro_batch, micro_rows
+      )
+      return (jax.tree.map(jnp.add, total, grads), model_state), metrics
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    (total, model_state), metrics = jax.lax.scan(
+      body, (zeros, model_state), micro, unroll=accumulate if unroll else 1
+    )
+    grads = jax.tree.map(lambda g: g / accumulate, total)
+    return grads, model_state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
+
+  def train_step(state: TrainState, key: jax.Array, batch: PyTree) -> tuple[TrainState, Metrics]:
+    key = jax.random.fold_in(key, state.step)
+    num_rows = jax.tree.leaves(batch)[0].shape[0]
+    if num_rows % accumulate:
+      raise ValueError(
+        f"accumulate: got {accumulate}, wanted a divisor of the {num_rows} rows of a batch"
+      )
+    rows = row_offset(num_rows, axis_name) + jnp.arange(num_rows)
+    run = loss_and_grads if accumulate == 1 else accumulated
+    grads, model_state, metrics = run(state.params, state.model_state, key, batch, rows)
+    if axis_name is not None:
+      grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+    metrics["grad_norm"] = optax.global_norm(grads)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema_params = state.ema_params
+    if ema_decay is not None:
+      ema_params = optax.incremental_update(params, ema_params, 1.0 - ema_decay)
+    return TrainState(state.step + 1, params, opt_state, model_state, ema_params), metrics
+
+  return train_step

@@ -1,0 +1,72 @@
+"""Start, kill and read runs of driver.py."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+DRIVER = Path(__file__).with_name("driver.py")
+
+
+def start(folder: Path, **config) -> subprocess.Popen:
+  """Start a run; `devices`, `network`, `stream`, `nan_at` and the fields of TrainConfig are its flags."""
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  root = DRIVER.parent.parent.parent
+  environment = os.environ | {
+    "PYTHONPATH": str(root),
+    "LATENTJAX_CACHE": str(folder.parent / "cache"),
+    "DRIVER_CACHE": str(folder.parent / "xla"),
+  }
+  return subprocess.Popen(
+    [sys.executable, str(DRIVER), str(folder), json.dumps(config)],
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finish(process: subprocess.Popen, *, status: int | None = 0) -> tuple[dict, str]:
+  """Wait for a run; what it printed last, and its standard error."""
+  out, err = process.communicate(timeout=240)
+  assert status is None or process.returncode == status, f"status {process.returncode}\n{err}"
+  lines = out.strip().splitlines()
+  return (json.loads(lines[-1]) if lines else {}), err
+
+
+def run(folder: Path, **config) -> dict:
+  """A whole run; what it printed last."""
+  return finish(start(folder, **config))[0]
+
+
+def log(folder: Path) -> bytes:
+  """The metrics log as it is on disk."""
+  return (folder / "metrics.jsonl").read_bytes()
+
+
+def logged(folder: Path) -> list[dict]:
+  """The metrics log, read."""
+  return [json.loads(line) for line in log(folder).splitlines()]
+
+
+def send_at(process: subprocess.Popen, folder: Path, step: int, which: signal.Signals) -> None:
+  """Signal a run as soon as its log has reached a step (and it has not ended by itself)."""
+  deadline = time.monotonic() + 120
+  while process.poll() is None and time.monotonic() < deadline:
+    if reached(folder) >= step:
+      process.send_signal(which)
+      return
+    time.sleep(0.001)
+  raise AssertionError(f"the run ended or hung before step {step}: {process.communicate()}")
+
+
+def reached(folder: Path) -> int:
+  """Last step in the log of a running run."""
+  try:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return json.loads(lines[-1])["step"]
+  except (OSError, IndexError, ValueError):
+    return 0
