@@ -2,11 +2,14 @@
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import os
 import re
 import shutil
+import socket
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,8 @@ from latentjax.data.sources import ArraySource, Source, array_path, open_arrays
 
 # Raised whenever decoding changes, so that arrays decoded by an older version are not read again.
 DECODER_VERSION = 1
+_HOST = socket.gethostname()
+_ABANDONED_AFTER_S = 24 * 3600
 _ROWS_PER_READ = 2048
 _BYTES_PER_READ = 64 << 20
 
@@ -45,8 +50,8 @@ def decode_once(source: Source, entry: Path) -> ArraySource:
   """Memory-mapped arrays of a source, decoded on first use.
 
   The arrays are written beside the entry, synced, and renamed into place: a kill or a full disk
-  leaves no half entry. A lock makes processes that start together decode once; where the file
-  system does not honour locks, they decode side by side and the first rename wins.
+  leaves no half entry. A lock makes the processes of a host decode once; hosts that share a file
+  system without working locks decode side by side, and the first rename wins.
 
   Args:
     source: the records to decode.
@@ -66,8 +71,6 @@ def decode_once(source: Source, entry: Path) -> ArraySource:
     with exclusive(entry.parent / f"{entry.name}.lock"):
       return open_entry(source, entry) or _write_entry(source, entry)
   except OSError as error:
-    if error.errno is None or isinstance(error, FileNotFoundError):
-      raise
     raise OSError(
       error.errno,
       f"could not write {num_bytes(source) / 2**20:,.0f} MiB of decoded data to the cache {entry} "
@@ -92,7 +95,6 @@ def open_entry(source: Source, entry: Path) -> ArraySource | None:
         raise ValueError(f"{path.name} is {surplus:+} bytes off its size")
     return cached
   except (OSError, ValueError, EOFError) as error:
-    open_arrays.cache_clear()
     warnings.warn(f"the cache {entry} is damaged and is decoded again: {error}", stacklevel=2)
     return None
 
@@ -106,22 +108,31 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def _write_entry(source: Source, entry: Path) -> ArraySource:
-  for left_over in entry.parent.glob(f"{entry.name}.partial-*"):
-    shutil.rmtree(left_over, ignore_errors=True)
-  partial = Path(tempfile.mkdtemp(prefix=f"{entry.name}.partial-", dir=entry.parent))
+  _remove_left_overs(entry)
+  partial = Path(tempfile.mkdtemp(prefix=f"{entry.name}.partial-{_HOST}-", dir=entry.parent))
   try:
     _write_arrays(source, partial)
-    if entry.exists():
-      shutil.rmtree(entry)
     try:
       partial.rename(entry)
     except OSError:
-      if not entry.is_dir():  # else another process was first, with the same arrays
+      if not entry.is_dir():
         raise
+      if open_entry(source, entry) is None:  # damaged; else another host was first
+        shutil.rmtree(entry)
+        partial.rename(entry)
     _sync(entry.parent)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
   return open_arrays(entry, tuple(source.features))
+
+
+def _remove_left_overs(entry: Path) -> None:
+  """Removes what killed processes left. Under the lock nobody else on this host is writing."""
+  for partial in entry.parent.glob(f"{glob.escape(entry.name)}.partial-*"):
+    with contextlib.suppress(OSError):
+      ours = partial.name.startswith(f"{entry.name}.partial-{_HOST}-")
+      if ours or time.time() - partial.stat().st_mtime > _ABANDONED_AFTER_S:
+        shutil.rmtree(partial)
 
 
 def _write_arrays(source: Source, directory: Path) -> None:
@@ -140,13 +151,20 @@ def _write_arrays(source: Source, directory: Path) -> None:
     with tqdm(total=total, desc="decoding once", unit=" examples", delay=2.0, leave=False) as bar:
       for start in range(0, total, rows):
         indices = np.arange(start, min(start + rows, total))
-        for name, values in source.read(indices).items():
+        for name, values in _read(source, indices).items():
           files[name].write(np.ascontiguousarray(values).data)
         bar.update(len(indices))
     for handle in files.values():
       handle.flush()
       os.fsync(handle.fileno())
   _sync(directory)
+
+
+def _read(source: Source, indices: np.ndarray) -> dict[str, np.ndarray]:
+  try:
+    return source.read(indices)
+  except OSError as error:  # not to be taken for trouble with the cache
+    raise RuntimeError(f"could not read examples {indices[0]} to {indices[-1]}: {error}") from error
 
 
 def _sync(directory: Path) -> None:

@@ -1,33 +1,18 @@
-"""Data sets of the TFDS catalogue, read without TensorFlow, and our own builders prepared on first use."""
+"""Data sets prepared by TFDS, read without TensorFlow."""
 
-import contextlib
 import difflib
-import io
-import logging
 import os
-import shutil
 import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from latentjax.data.cache import exclusive
+from latentjax.data.embedded import EMBEDDED, expand, prepare_embedded
 from latentjax.data.images import fit, parse_size
 from latentjax.data.sources import Collection, Feature
 
 ImageSize = int | tuple[int, int] | None
-
-
-def _digits() -> type:
-  from latentjax.data.digits import Digits
-
-  return Digits
-
-
-# Builders that ship with the package: prepared from what is installed, never from the network.
-EMBEDDED: dict[str, Callable[[], type]] = {"digits": _digits}
 
 
 class TfdsSource:
@@ -81,27 +66,30 @@ def open_directory(directory: str, image_size: ImageSize) -> Collection:
 
   builder = tfds.builder_from_directory(directory)
   info = builder.info
+  version = str(info.version)
+  name = info.full_name.removesuffix(f"/{version}")
   formats = {each.value for each in info.available_file_formats()}
   if "array_record" not in formats:
+    root = Path(directory).parents[name.count("/") + 1]
     raise ValueError(
-      f"{info.full_name} in {directory} is prepared as {', '.join(sorted(formats)) or 'nothing'}, "
-      "which has no random access without TensorFlow; convert it with\n"
-      "  python -m pip install 'latentjax[prepare]'\n"
-      f"  tfds convert_format --dataset_version_dir={directory} --out_file_format=array_record"
+      f"{name} in {directory} is prepared as {', '.join(sorted(formats)) or 'nothing'}, which has no "
+      "random access without TensorFlow. Prepare it once more, from what was downloaded then, into "
+      "another data_dir with\n"
+      + _command(f"{name}:{version}", f"{root}_array_record", download_dir=f"{root}/downloads")
     )
   size = parse_size(image_size)
   features, left_out = _fixed_features(info, size)
   if left_out:
-    warnings.warn(f"{info.full_name}: left out {', '.join(left_out)}", stacklevel=2)
+    warnings.warn(f"{name}: left out {', '.join(left_out)}", stacklevel=2)
   splits = {
-    name: TfdsSource(directory, name, features, split.num_examples)
-    for name, split in info.splits.items()
+    each: TfdsSource(directory, each, features, split.num_examples)
+    for each, split in info.splits.items()
   }
   label = dict(info.features.items()).get("label")
   class_names = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else None
-  version = str(info.version)
-  name = info.full_name.removesuffix(f"/{version}")
-  return Collection(name, version, directory, splits, class_names, identity=directory)
+  changed = (Path(directory) / "dataset_info.json").stat().st_mtime_ns
+  identity = f"{directory} {changed}"
+  return Collection(name, version, directory, splits, class_names, identity)
 
 
 def find_prepared(name: str, data_dir: str | os.PathLike[str] | None) -> str | None:
@@ -109,48 +97,14 @@ def find_prepared(name: str, data_dir: str | os.PathLike[str] | None) -> str | N
   from tensorflow_datasets.core import read_only_builder, registered
 
   try:
-    builder = read_only_builder.builder_from_files(name, data_dir=_expand(data_dir))
+    builder = read_only_builder.builder_from_files(name, data_dir=expand(data_dir))
   except registered.DatasetNotFoundError:
     return None
   except ValueError as error:
-    if "multiple locations" in str(error):
-      raise
-    return None
+    if "Parsing builder name" in str(error):
+      return None
+    raise
   return os.fspath(builder.data_path)
-
-
-def prepare_embedded(name: str, data_dir: str | os.PathLike[str] | None) -> str:
-  """Directory of one of our own data sets, written on first use, whole or not at all."""
-  with _quiet():
-    builder = EMBEDDED[name]()(data_dir=_expand(data_dir), file_format="array_record")
-    target = Path(builder.data_path)
-    if builder.is_prepared():
-      return os.fspath(target)
-    try:
-      target.parent.mkdir(parents=True, exist_ok=True)
-      with exclusive(target.parent / f".{target.name}.lock"):
-        for left_over in target.parent.glob(f"incomplete.*_{target.name}"):
-          shutil.rmtree(left_over, ignore_errors=True)
-        if not builder.is_prepared():
-          builder.download_and_prepare()
-    except OSError as error:
-      raise OSError(
-        error.errno, f"could not prepare {name!r} in {target}: {error}; pass another data_dir="
-      ) from error
-  return os.fspath(target)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """TFDS announces at length that TensorFlow is missing; here that is as it should be."""
-  logger, silence = logging.getLogger("absl"), io.StringIO()
-  level = logger.level
-  logger.setLevel(logging.ERROR)
-  try:
-    with contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
-      yield
-  finally:
-    logger.setLevel(level)
 
 
 def known_names() -> list[str]:
@@ -174,7 +128,7 @@ def near_names(name: str) -> list[str]:
 def _not_prepared(name: str, data_dir: str | os.PathLike[str] | None) -> str:
   from tensorflow_datasets.core.utils import file_utils
 
-  places = [Path(place) for place in file_utils.list_data_dirs(_expand(data_dir))]
+  places = [Path(place) for place in file_utils.list_data_dirs(expand(data_dir))]
   if data_dir is not None and not places[0].is_dir():
     raise FileNotFoundError(f"data_dir={os.fspath(data_dir)!r} is no directory ({name=})")
   base = base_name(name)
@@ -193,10 +147,18 @@ def _not_prepared(name: str, data_dir: str | os.PathLike[str] | None) -> str:
   there = f" (there is {', '.join(found)})" if found else ""
   raise FileNotFoundError(
     f"data set {name!r} is not prepared in {where}{there}. Nothing is downloaded silently; "
-    "prepare it once with\n"
+    f"prepare it once with\n{_command(name, places[0])}\nor pass the data_dir= that holds it"
+  )
+
+
+def _command(name: str, data_dir: str | Path, *, download_dir: str = "") -> str:
+  """Shell lines that prepare a data set. (The `tfds` command needs still more packages to start.)"""
+  arguments = f"'{name}', data_dir='{data_dir}', file_format='array_record'"
+  downloads = f"download_dir='{download_dir}'" if download_dir else ""
+  return (
     "  python -m pip install 'latentjax[prepare]'\n"
-    f"  tfds build {name} --file_format=array_record --data_dir={places[0]}\n"
-    "or pass the data_dir= that holds it"
+    '  python -c "import tensorflow_datasets as tfds; '
+    f'tfds.builder({arguments}).download_and_prepare({downloads})"'
   )
 
 
@@ -230,7 +192,7 @@ def _fixed_features(
       left_out.append(f"{name!r} (variable length {shape})")
   if not kept:
     raise ValueError(f"{info.full_name} has no numeric feature of fixed shape: {left_out}")
-  return kept, left_out
+  return dict(sorted(kept.items())), sorted(left_out)  # stored in no fixed order
 
 
 def _resize(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -241,7 +203,3 @@ def _resize(pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     raise ValueError("image_size does not resize images of 4 channels")
   image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
   return fit(image, grey=channels == 1, size=(shape[0], shape[1]))
-
-
-def _expand(data_dir: str | os.PathLike[str] | None) -> str | None:
-  return None if data_dir is None else os.path.expanduser(os.fspath(data_dir))

@@ -163,7 +163,9 @@ def _common_shape(
   channels = 1 if all(header.grey for header in headers.values()) else 3
   if size is not None:
     return (*size, channels)
-  by_size = {(header.height, header.width): path for path, header in sorted(headers.items())}
+  by_size: dict[tuple[int, int], str] = {}
+  for path, header in sorted(headers.items()):
+    by_size.setdefault((header.height, header.width), path)
   if len(by_size) > 1:
     examples = [f"{path} is {h} x {w}" for (h, w), path in list(by_size.items())[:3]]
     raise ValueError(

@@ -39,12 +39,13 @@ def parse_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | No
   """
   if image_size is None:
     return None
-  pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-  if len(pair) != 2 or not all(isinstance(side, int) and side > 0 for side in pair):
+  pair = (image_size, image_size) if isinstance(image_size, int) else image_size
+  sides = pair if isinstance(pair, tuple | list) and len(pair) == 2 else ()
+  if not sides or not all(isinstance(side, int) and side > 0 for side in sides):
     raise ValueError(
       f"image_size must be a positive integer or (height, width), got {image_size!r}"
     )
-  return pair
+  return sides[0], sides[1]
 
 
 def check_file(path: Path) -> Header:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from latentjax.data import cache
-from latentjax.data.catalogue import EMBEDDED, base_name, find_prepared, known_names, open_catalogue
+from latentjax.data.catalogue import base_name, find_prepared, known_names, open_catalogue
 from latentjax.data.dataset import Dataset
+from latentjax.data.embedded import EMBEDDED
 from latentjax.data.folder import open_folder
 from latentjax.data.sources import ArraySource, Collection, Concatenation, Source
 from latentjax.data.splits import Piece, resolve

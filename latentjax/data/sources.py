@@ -1,6 +1,5 @@
 """Random access to the records of a split: what every kind of data set offers to the layers above."""
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -82,7 +81,6 @@ def array_path(directory: Path, feature: str) -> Path:
   return directory / f"{quote(feature, safe='')}.npy"
 
 
-@functools.lru_cache(maxsize=64)
 def open_arrays(directory: Path, features: tuple[str, ...]) -> ArraySource:
   """Memory-maps the arrays that a cache entry holds."""
   arrays = {name: np.load(array_path(directory, name), mmap_mode="r") for name in features}

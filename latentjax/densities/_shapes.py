@@ -12,12 +12,13 @@ from latentjax.collectives import draw_rows
 Shape = tuple[int, ...]
 
 
-def promote(event_ndim: int, /, **arrays: ArrayLike) -> tuple[jax.Array, ...]:
+def promote(event_ndim: int | None, /, **arrays: ArrayLike) -> tuple[jax.Array, ...]:
   """Checks that shapes combine explicitly; returns the arrays in float32 or wider.
 
   Leading axes may be missing altogether: (B, D), (D,) and () against (K, B, D). Among the arrays
     with the most axes
-  batch axes may have size 1: (B, 1, D) against (1, N, D). Anything else, such as (B,) against (B,
+  batch axes may have size 1: (B, 1, D) against (1, N, D); with `event_ndim=None` no axis is a batch
+  axis. Anything else, such as (B,) against (B,
     1), would stretch
   silently and is refused.
 
@@ -29,6 +30,7 @@ def promote(event_ndim: int, /, **arrays: ArrayLike) -> tuple[jax.Array, ...]:
   shapes = {name: jnp.shape(array) for name, array in arrays.items()}
   listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
   rank = max(map(len, shapes.values()))
+  event_ndim = rank if event_ndim is None else event_ndim
   if not 0 <= event_ndim <= rank:
     raise ValueError(f"event_ndim must be in [0, {rank}] for {listed}, got {event_ndim}")
   if not _combine(list(shapes.values()), rank, event_ndim):

@@ -48,9 +48,11 @@ def log_prob(x: ArrayLike, logits: ArrayLike, *, event_ndim: int = 1) -> jax.Arr
     Kingma & Welling, Auto-Encoding Variational Bayes, 2014, appendix C.1, eq. 11. arXiv:1312.6114
   """
   x, logits = promote(event_ndim, x=x, logits=logits)
-  # For a confident and right logit the first two terms cancel exactly, and the last keeps all
-  # digits.
-  log_p = x * logits - jnp.maximum(logits, 0) - jnp.log1p(jnp.exp(-jnp.abs(logits)))
+  # log(1 + e^l) = max(l, 0) + log(1 + e^-|l|): a confident and right logit keeps all digits. Both
+  # kinks by one condition, so that their derivatives at l = 0 add up to x - 1/2.
+  positive = logits >= 0
+  size = jnp.where(positive, logits, -logits)
+  log_p = jnp.where(positive, x - 1, x) * logits - jnp.log1p(jnp.exp(-size))
   return sum_event(log_p, event_ndim)
 
 
@@ -91,7 +93,7 @@ def sample(
       distribution).
   """
   dtype = jnp.result_type(logits)
-  (logits,) = promote(0, logits=logits)
+  (logits,) = promote(None, logits=logits)
 
   def draw(row_key: jax.Array, row_shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(row_key, row_shape, logits.dtype)
@@ -122,7 +124,7 @@ def mean(logits: ArrayLike) -> jax.Array:
   References:
     Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.3 and 2.199.
   """
-  promote(0, logits=logits)
+  promote(None, logits=logits)
   return jax.nn.sigmoid(jnp.asarray(logits))
 
 

@@ -122,7 +122,7 @@ def sample(
     Kingma & Welling, Auto-Encoding Variational Bayes, 2014, section 2.4 and eq. 9. arXiv:1312.6114
   """
   dtype = jnp.result_type(mean, log_scale)
-  mean, log_scale = promote(0, mean=mean, log_scale=log_scale)
+  mean, log_scale = promote(None, mean=mean, log_scale=log_scale)
   shape = jnp.broadcast_shapes(mean.shape, log_scale.shape)
 
   def draw(row_key: jax.Array, row_shape: tuple[int, ...]) -> jax.Array:
@@ -155,7 +155,7 @@ def mean(mean: ArrayLike, log_scale: ArrayLike) -> jax.Array:
   References:
     Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.59.
   """
-  promote(0, mean=mean, log_scale=log_scale)
+  promote(None, mean=mean, log_scale=log_scale)
   return jnp.asarray(mean)
 
 

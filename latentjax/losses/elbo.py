@@ -16,8 +16,8 @@ def elbo(log_likelihood: ArrayLike, kl: ArrayLike, *, beta: ArrayLike = 1.0) -> 
 
   For beta >= 1 it is a lower bound on log p(x) if both terms are exact, and in expectation if they
   are unbiased estimates. With the exact divergence this is the paper's estimator B; with the
-  sampled log q(z|x) - log p(z) in its place, estimator A, which has the same mean and, in general,
-  the larger variance.
+  sampled log q(z|x) - log p(z) in its place, estimator A, which has the same mean. The paper finds
+  B's variance smaller in general; but at q(z|x) = p(z|x) it is A whose variance is zero.
 
   Args:
     log_likelihood: log p(x|z) in nats at samples of z, or its mean over samples, shape (B,) or any

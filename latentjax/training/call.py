@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -51,18 +52,32 @@ def make_call(
     body = lambda state, x: step(state, keys, batch(resident, x))
     return jax.lax.scan(body, state, xs, unroll=num_steps if unroll else 1)
 
+  replicated = NamedSharding(mesh, P())
   if per_device:
     # pmean has made state and metrics equal everywhere: one copy goes in and comes out, not a stack.
-    return jax.pmap(
+    mapped = jax.pmap(
       call, axis_name=DATA_AXIS, in_axes=(None, None, None, 0), out_axes=None, donate_argnums=0
     )
-  replicated = NamedSharding(mesh, P())
+    if jax.process_count() == 1:
+      return mapped
+
+    def call_and_join(*args: PyTree) -> tuple[TrainState, Metrics]:
+      state, metrics = mapped(*args)  # each process sees its own devices alone
+      return jax.tree.map(partial(_join_processes, replicated), state), metrics
+
+    return call_and_join
   return jax.jit(
     call,
     in_shardings=(shardings, None, replicated, batch_sharding(mesh, stacked=stacked)),
     out_shardings=(shardings, replicated),
     donate_argnums=0,
   )
+
+
+def _join_processes(sharding: NamedSharding, x: jax.Array) -> jax.Array:
+  """The same replicated array, known to lie on the devices of all processes; nothing is copied."""
+  shards = [shard.data for shard in x.addressable_shards]
+  return jax.make_array_from_single_device_arrays(x.shape, sharding, shards)
 
 
 def has_convolution(fn: Callable[..., Any], *args: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import platform
 import signal
 import threading
@@ -28,7 +29,7 @@ from latentjax.training import checkpoint, workdir
 from latentjax.training.call import Call, default_fusion, has_convolution, make_call
 from latentjax.training.config import TrainConfig
 from latentjax.training.feed import Feed, check_batch_size, make_feed
-from latentjax.training.mesh import Rules, make_mesh, state_shardings
+from latentjax.training.mesh import Rules, make_mesh, put_global, state_shardings
 from latentjax.training.step import (
   Metrics,
   Objective,
@@ -139,6 +140,7 @@ def train(
     else:
       feed.check(found.meta["feed"])
       state, keys = found.state["train"], jax.random.wrap_key_data(found.state["key"])
+    key_data = put_global(np.asarray(jax.random.key_data(keys)), NamedSharding(mesh, P()))
     call, fused = _compiled(
       make_train_step(
         objective,
@@ -178,7 +180,7 @@ def train(
       if pending is not None:  # read while the devices are busy with the next call
         record(*pending)
       pending, last = (first, metrics), first + count
-      stopping = stop(last)
+      stopping = stop()
       evaluating = evaluate is not None and _due(config.eval_every, first, last, config.steps)
       saving = stopping or _due(config.checkpoint_every, first, last, config.steps)
       if evaluating or saving:
@@ -188,7 +190,7 @@ def train(
         if evaluating and evaluate is not None:
           log.write(last, {f"eval/{k}": _plain(v) for k, v in evaluate(state).items()})
         if saving:
-          saved = {"train": state, "key": jax.random.key_data(keys)}
+          saved = {"train": state, "key": key_data}
           checkpoint.save(manager, last, saved, {"feed": feed.state(last), "versions": versions()})
       if stopping:
         manager.wait_until_finished()
@@ -296,18 +298,20 @@ def _check_finite(first: int, values: dict[str, np.ndarray], manager: Any) -> No
 
 
 @contextmanager
-def _stop_request() -> Iterator[Callable[[int], bool]]:
+def _stop_request() -> Iterator[Callable[[], bool]]:
   """Function that says whether SIGTERM came; over several processes all give the same answer."""
-  if jax.process_count() > 1:  # jax.distributed catches the signal and agrees on a step
-    yield multihost_utils.reached_preemption_sync_point
+  if jax.process_count() > 1:
+    # jax.distributed catches the signal and agrees on a number, here of a call: it has to go up one by one.
+    calls = itertools.count(1)
+    yield lambda: multihost_utils.reached_preemption_sync_point(next(calls))
     return
   if threading.current_thread() is not threading.main_thread():
-    yield lambda step: False
+    yield lambda: False
     return
   came = threading.Event()
   before = signal.signal(signal.SIGTERM, lambda *_: came.set())
   try:
-    yield lambda step: came.is_set()
+    yield came.is_set
   finally:
     signal.signal(signal.SIGTERM, before)
 

@@ -33,7 +33,7 @@ def finish(process: subprocess.Popen, *, status: int | None = 0) -> tuple[dict, 
   """Wait for a run; what it printed last, and its standard error."""
   out, err = process.communicate(timeout=240)
   assert status is None or process.returncode == status, f"status {process.returncode}\n{err}"
-  lines = out.strip().splitlines()
+  lines = [line for line in out.splitlines() if line.startswith("{")]
   return (json.loads(lines[-1]) if lines else {}), err
 
 
@@ -70,3 +70,9 @@ def reached(folder: Path) -> int:
     return json.loads(lines[-1])["step"]
   except (OSError, IndexError, ValueError):
     return 0
+
+
+def finish_all(processes: list[subprocess.Popen]) -> None:
+  """Wait for the processes of one run; all have to end well."""
+  for process in processes:
+    finish(process)

@@ -1,0 +1,103 @@
+"""Small networks: shapes, dtypes, initial values, and a gradient for every parameter."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentjax import densities, models
+from latentjax.objectives import vae
+
+B, Z = 3, 4
+CASES = {
+  "mlp, image": (models.mlp_vae, (8, 8, 1), {"hidden": (16, 12)}),
+  "mlp, vector": (models.mlp_vae, (7,), {"hidden": (), "activation": jax.nn.gelu}),
+  "conv, 8x8": (models.conv_vae, (8, 8, 1), {"channels": (4, 6), "hidden": 16}),
+  "conv, 28x28": (models.conv_vae, (28, 28, 1), {"channels": (4, 6), "hidden": 16}),
+  "conv, odd size, three levels": (
+    models.conv_vae,
+    (9, 7, 3),
+    {"channels": (4, 5, 6), "hidden": 16},
+  ),
+}
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("case", CASES)
+def test_networks(case, likelihood, key):
+  make, shape, kwargs = CASES[case]
+  data = np.random.default_rng(0).uniform(size=(B, *shape)).astype(np.float32)
+  networks = make(shape, Z, likelihood=likelihood, dtype=jnp.bfloat16, **kwargs)
+  params = networks.init_fn(key)
+  assert set(params) == {"encoder", "decoder"}
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+  family = getattr(densities, likelihood)
+  model = vae(networks.encode_fn, networks.decode_fn, latent_dim=Z, likelihood=family)
+
+  def loss(params):
+    outputs = (networks.encode_fn(params, data), networks.decode_fn(params, jnp.ones((B, Z))))
+    return model.objective(params, (), key, {"image": data})[0], outputs
+
+  grads, ((mean, log_scale), x_params) = jax.jit(jax.grad(loss, has_aux=True))(params)
+  assert mean.shape == log_scale.shape == (B, Z)
+  assert [param.shape for param in x_params] == [(B, *shape), ()][: len(x_params)]
+  assert len(x_params) == {"bernoulli": 1, "gaussian": 2}[likelihood]
+  assert {leaf.dtype for leaf in (mean, log_scale, *x_params)} == {jnp.dtype("float32")}
+  for path, grad in jax.tree.leaves_with_path(grads):
+    assert np.isfinite(grad).all() and np.any(grad), jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("make", [models.mlp_vae, models.conv_vae])
+def test_decoder_starts_at_the_data_mean(make, likelihood, key):
+  data_mean = np.random.default_rng(0).uniform(0.05, 0.95, (8, 8, 1))
+  networks = make((8, 8, 1), Z, likelihood=likelihood, data_mean=data_mean)
+  model = vae(
+    networks.encode_fn,
+    networks.decode_fn,
+    latent_dim=Z,
+    likelihood=getattr(densities, likelihood),
+  )
+  # The weights draw around the bias symmetrically; z = 0 leaves the bias alone.
+  start = model.decode(networks.init_fn(key), jnp.zeros((1, Z)))
+  np.testing.assert_allclose(start[0], data_mean, rtol=1e-5)
+
+
+def test_pixels_that_never_change_start_at_a_finite_logit(key):
+  networks = models.mlp_vae((2,), Z, hidden=(), data_mean=np.array([0.0, 1.0]))
+  (logits,) = networks.decode_fn(networks.init_fn(key), jnp.zeros((1, Z)))
+  np.testing.assert_allclose(logits[0], [-np.log(999), np.log(999)], rtol=1e-4)
+
+
+def test_defaults_are_the_architecture_of_burda_et_al(key):
+  params = jax.eval_shape(models.mlp_vae((784,), 50).init_fn, key)
+  encoder = 784 * 200 + 200 + 200 * 200 + 200 + 200 * 100 + 100
+  decoder = 50 * 200 + 200 + 200 * 200 + 200 + 200 * 784 + 784
+  assert sum(leaf.size for leaf in jax.tree.leaves(params)) == encoder + decoder
+
+
+def test_bfloat16_computes_nearly_the_same(key):
+  shape, data = (
+    (28, 28, 1),
+    np.random.default_rng(0).uniform(size=(B, 28, 28, 1)).astype(np.float32),
+  )
+  high, low = (models.mlp_vae(shape, Z, dtype=dtype) for dtype in (jnp.float32, jnp.bfloat16))
+  params = high.init_fn(key)
+  for exact, rounded in zip(high.encode_fn(params, data), low.encode_fn(params, data)):
+    assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
+
+
+def test_bad_arguments(key):
+  with pytest.raises(
+    ValueError, match="activation must be the name of a function in flax.linen, got 'tan'"
+  ):
+    models.mlp_vae((7,), Z, activation="tan").init_fn(key)
+  with pytest.raises(
+    ValueError, match="likelihood must be one of 'bernoulli', 'gaussian', got 'poisson'"
+  ):
+    models.mlp_vae((7,), Z, likelihood="poisson").init_fn(key)
+  with pytest.raises(ValueError, match=r"data_shape must be \(H, W, C\), got \(28, 28\)"):
+    models.conv_vae((28, 28), Z)
+  with pytest.raises(ValueError, match=r"data_mean must have shape \(28, 28, 1\), got \(784,\)"):
+    models.mlp_vae((28, 28, 1), Z, data_mean=np.zeros(784))

@@ -1,0 +1,69 @@
+"""One run, on however many devices and processes, gives the same losses to float rounding."""
+
+import socket
+
+import numpy as np
+import pytest
+import runs
+
+BASE = {"steps": 60, "batch_size": 16, "fused_steps": 10, "checkpoint_every": 30}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  return tmp_path_factory.mktemp("devices")
+
+
+@pytest.fixture(scope="module")
+def one_device(folder):
+  runs.run(folder / "one", **BASE)
+  return runs.logged(folder / "one")
+
+
+def check_same(found: list[dict], expected: list[dict]) -> None:
+  assert len(found) == len(expected) > 5
+  for line, wanted in zip(found, expected):
+    assert line.keys() == wanted.keys()
+    for name in wanted:
+      # grad_norm is of 1e1 and less; the losses are sums of 36 terms of float32.
+      np.testing.assert_allclose(line[name], wanted[name], rtol=2e-5, err_msg=f"{name}: {line}")
+
+
+@pytest.mark.parametrize(
+  "flags",
+  [
+    {"devices": 4},
+    {"devices": 8},
+    {"devices": 4, "parallel": "pmap"},
+    {"devices": 4, "sharding": "fsdp"},
+    {"devices": 2, "stream": True, "num_workers": 1},
+  ],
+  ids=lambda flags: "-".join(map(str, flags.values())),
+)
+def test_devices(flags, folder, one_device):
+  name = "-".join(map(str, flags.values()))
+  runs.run(folder / name, **BASE | flags)
+  check_same(runs.logged(folder / name), one_device)
+
+
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_two_processes_are_one_with_four_devices(parallel, folder, one_device):
+  name = f"processes-{parallel}"
+  runs.finish_all(start_two(folder / name, **BASE, parallel=parallel))
+  check_same(runs.logged(folder / name), one_device)
+
+
+def start_two(folder, **config):
+  """Two processes with two devices each, which talk through gloo on the loopback address."""
+  with socket.socket() as s:
+    s.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{s.getsockname()[1]}"
+  return [
+    runs.start(
+      folder,
+      devices=2,
+      distributed={"coordinator_address": address, "num_processes": 2, "process_id": i},
+      **config,
+    )
+    for i in range(2)
+  ]

@@ -1,0 +1,79 @@
+"""A run that is killed and started again ends with the bits of one that was not."""
+
+import random
+import signal
+
+import pytest
+import runs
+
+STEPS = 1500
+BASE = {"steps": STEPS, "batch_size": 16, "fused_steps": 10, "checkpoint_every": 100, "eval_every": 300}
+VARIANTS = {
+  "resident": {"fused_steps": 10},
+  "one_by_one": {"fused_steps": 1, "steps": 400, "network": "conv"},
+  "streamed": {"stream": True},
+  "replicas": {"seeds": 2, "devices": 4, "ema_decay": 0.99},
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+  """Runs that were never stopped, made when first asked for."""
+  root = tmp_path_factory.mktemp("unbroken")
+  done = {}
+
+  def get(variant: str):
+    if variant not in done:
+      done[variant] = runs.run(root / variant, **BASE | VARIANTS[variant]), runs.log(root / variant)
+    return done[variant]
+
+  return root, get
+
+
+def check_same(folder, finished, expected) -> None:
+  final, log = expected
+  assert final["fingerprints"] == finished["fingerprints"], "final state differs"
+  assert log == runs.log(folder), "metrics log, hence the order of the data, differs"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_sigkill_at_random_steps(variant, unbroken):
+  root, get = unbroken
+  expected = get(variant)
+  config = BASE | VARIANTS[variant]
+  folder = root / f"{variant}_killed"
+  kills = 3 if variant == "resident" else 1
+  points = sorted(random.Random(variant).sample(range(20, config["steps"] - 100), kills))
+  for point in points:
+    process = runs.start(folder, **config)
+    runs.send_at(process, folder, point, signal.SIGKILL)
+    _, err = runs.finish(process, status=-signal.SIGKILL)
+  finished = runs.run(folder, **config)
+  assert 0 < finished["steps_run"] <= config["steps"] - points[-1] + 2 * 100 + 10, (
+    f"did not go on from a checkpoint near step {points[-1]}: {finished['steps_run']} steps"
+  )
+  check_same(folder, finished, expected)
+
+
+def test_sigterm_saves_and_exits_with_status_0(unbroken):
+  root, get = unbroken
+  expected = get("resident")
+  folder = root / "resident_terminated"
+  process = runs.start(folder, **BASE)
+  runs.send_at(process, folder, 333, signal.SIGTERM)
+  printed, _ = runs.finish(process, status=0)
+  assert not printed, "the run went on to its end"
+  stopped = runs.reached(folder)
+  assert 333 <= stopped < STEPS
+  assert (folder / "checkpoints" / str(stopped)).is_dir(), "no checkpoint where it stopped"
+  finished = runs.run(folder, **BASE)
+  assert finished["steps_run"] == STEPS - stopped
+  check_same(folder, finished, expected)
+
+
+def test_a_finished_run_started_again_changes_nothing(unbroken):
+  root, get = unbroken
+  expected = get("resident")
+  again = runs.run(root / "resident", **BASE)
+  assert again["steps_run"] == 0
+  check_same(root / "resident", again, expected)
