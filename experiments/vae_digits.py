@@ -58,7 +58,8 @@ class Config(harness.Config):
 def run(config: Config) -> Outcome:
   """Train both algorithms, compare their bounds and the two estimators, draw pictures."""
   digits = data.load("digits", split="train", data_dir=config.data_dir)
-  x = vae_report.binarized(data.load("digits", split="test", data_dir=config.data_dir))
+  test = data.load("digits", split="test", data_dir=config.data_dir)
+  x = vae_report.binarized(test)
   networks = mlp_vae(
     x.shape[1:],
     config.latent_dim,
@@ -94,7 +95,7 @@ def run(config: Config) -> Outcome:
   nll = config.each_seed(partial(vae_report.test_nll, vae, x, num_samples=config.nll_samples))(
     params
   )
-  vae_report.draw(config.folder, vae, config.first_seed(params), x)
+  vae_report.draw(config.folder, vae, config.first_seed(params), x, originals=test.arrays["image"])
   vae_report.draw_curves(
     config.folder, {"AEVB": config.folder, "wake-sleep": config.folder / "wake_sleep"}
   )

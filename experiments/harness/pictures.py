@@ -33,7 +33,7 @@ def image_grid(
     note: small print under the grid.
   """
   columns = max(len(row) for row in rows)
-  figure = _figure(0.62 * columns + (1.1 if labels else 0.2), 0.62 * len(rows) + 0.9)
+  figure = _figure(0.62 * columns + (1.6 if labels else 0.2), 0.62 * len(rows) + 0.9)
   axes = figure.subplots(len(rows), columns, squeeze=False)
   for r, row in enumerate(rows):
     for c in range(columns):

@@ -51,26 +51,41 @@ def test_nll(
   return -sums / len(x)
 
 
-def draw(folder: Path, model: LatentModel, params: Any, x: jax.Array, *, columns: int = 12) -> None:
-  """Save samples.png, reconstructions.png and traversal.png of one replica."""
+def draw(
+  folder: Path,
+  model: LatentModel,
+  params: Any,
+  x: jax.Array,
+  *,
+  originals: np.ndarray,
+  columns: int = 12,
+) -> None:
+  """Save samples.png, reconstructions.png and traversal.png of one replica.
+
+  Args:
+    folder: where to.
+    model: the trained model.
+    params: its parameters.
+    x: binarised test examples.
+    originals: the same ones before binarisation, uint8.
+    columns: images in a row.
+  """
   samples = np.asarray(model.sample(params, jax.random.key(3), 6 * columns))
   pictures.image_grid(
     folder / "samples.png",
     list(samples.reshape(6, columns, *samples.shape[1:])),
     title="Samples: mean of p(x|z), z from the prior",
   )
-  inputs = x[: 2 * columns]
-  mean, _ = model.encode(params, inputs)
-  outputs = np.asarray(model.decode(params, mean))
+  rows: list[np.ndarray] = []
+  for start in (0, columns):
+    some = slice(start, start + columns)
+    mean, _ = model.encode(params, x[some])
+    decoded = model.decode(params, mean)
+    rows += [originals[some] / 255, np.asarray(x[some]), np.asarray(decoded)]
   pictures.image_grid(
     folder / "reconstructions.png",
-    [
-      np.asarray(inputs[:columns]),
-      outputs[:columns],
-      np.asarray(inputs[columns:]),
-      outputs[columns:],
-    ],
-    labels=["test input", "reconstruction"] * 2,
+    rows,
+    labels=["test image", "binarised: the input", "reconstruction"] * 2,
     title="Reconstructions of test examples",
   )
   draw_traversal(folder / "traversal.png", model, params, x, columns=columns - 1)

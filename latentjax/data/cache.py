@@ -112,6 +112,7 @@ def _write_entry(source: Source, entry: Path) -> ArraySource:
   partial = Path(tempfile.mkdtemp(prefix=f"{entry.name}.partial-{_HOST}-", dir=entry.parent))
   try:
     _write_arrays(source, partial)
+    partial.chmod(0o755)  # a cache may be shared; temporary directories are private
     try:
       partial.rename(entry)
     except OSError:

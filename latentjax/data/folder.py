@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,14 +71,12 @@ def open_folder(
     raise FileNotFoundError(f"no readable image under {os.fspath(root)!r}; wanted {_LAYOUT}")
   shape = _common_shape(root, headers, size)
   groups, classes = _group(root, paths)
+  number = {each: index for index, each in enumerate(classes)}
   splits = {}
   for split, files in groups.items():
-    labels = (
-      np.array([classes.index(Path(f).parent.name) for f in files], np.int32) if classes else None
-    )
-    splits[split] = FolderSource(
-      [os.fspath(root / f) for f in files], labels, shape, resize=bool(size)
-    )
+    labels = np.array([number[Path(f).parent.name] for f in files], np.int32) if classes else None
+    absolute = [os.fspath(root / f) for f in files]
+    splits[split] = FolderSource(absolute, labels, shape, resize=size is not None)
   version = _digest([[path, found[path][0]] for path in paths])
   identity = _digest([os.path.abspath(root), sorted(found.items()), size])
   return Collection(
@@ -111,9 +108,8 @@ def _check_all(root: Path, files: dict[str, tuple[int, int]]) -> dict[str, Heade
   """Header of every readable image, remembered in the cache by the list of files."""
   from tqdm import tqdm
 
-  index = (
-    cache_root() / f"index-{_digest([DECODER_VERSION, os.path.abspath(root), list(files.items())])}"
-  )
+  key = _digest([DECODER_VERSION, os.path.abspath(root), list(files.items())])
+  index = cache_root() / f"index-{key}.json"
   try:
     return {path: Header(*header) for path, header in json.loads(index.read_text()).items()}
   except (OSError, ValueError, TypeError):
@@ -136,9 +132,9 @@ def _check_all(root: Path, files: dict[str, tuple[int, int]]) -> dict[str, Heade
 def _write_text(path: Path, text: str) -> None:
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as handle:
-      handle.write(text)
-    os.replace(handle.name, path)
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    partial.write_text(text)
+    partial.replace(path)
   except OSError as error:
     warnings.warn(f"could not write {path}: {error}; images are checked again", stacklevel=2)
 

@@ -29,7 +29,7 @@ def iwae_bound(log_w: ArrayLike) -> jax.Array:
 
   Returns:
     Lower bound in nats, shape (B,), float32 or wider. Gradient flows to every weight, in proportion
-    to the normalised weights (eq. 14).
+    to the normalised weights (section 3).
 
   Raises:
     TypeError: if log_w is not floating point.

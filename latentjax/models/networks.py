@@ -138,4 +138,4 @@ def bind(
     outputs: Any = decoder.apply({"params": params["decoder"]}, z)
     return outputs
 
-  return Networks(init_fn, encode_fn, decode_fn)
+  return Networks(jax.jit(init_fn), encode_fn, decode_fn)

@@ -117,6 +117,15 @@ def train(
   # Under pmap the devices share the rows of every replica; under jit they first share the replicas.
   mesh = make_mesh(num_replicas=1 if config.parallel == "pmap" else config.seeds)
   check_batch_size(config.batch_size, mesh, config.accumulate)
+  train_step = make_train_step(
+    objective,
+    optimizer,
+    transform=transform,
+    accumulate=config.accumulate,
+    ema_decay=config.ema_decay,
+    axis_name=config.axis_name,
+    unroll=jax.default_backend() == "cpu",
+  )
   main = jax.process_index() == 0
   with ExitStack() as stack:
     if main:
@@ -142,15 +151,7 @@ def train(
       state, keys = found.state["train"], jax.random.wrap_key_data(found.state["key"])
     key_data = put_global(np.asarray(jax.random.key_data(keys)), NamedSharding(mesh, P()))
     call, fused = _compiled(
-      make_train_step(
-        objective,
-        optimizer,
-        transform=transform,
-        accumulate=config.accumulate,
-        ema_decay=config.ema_decay,
-        axis_name=config.axis_name,
-        unroll=jax.default_backend() == "cpu",
-      ),
+      train_step,
       feed, dataset, config, mesh, abstract, shardings,
     )  # fmt: skip
     log = stack.enter_context(closing(workdir.MetricsLog(folder, step=start, enabled=main)))

@@ -59,7 +59,9 @@ def claim(workdir: Path, config: Mapping[str, Any], about: Mapping[str, Any]) ->
       raise WorkdirError(
         f"workdir {workdir}: it holds checkpoints but no config.json; take another"
       )
-    write_atomically(path, json.dumps({"config": wanted, "about": about}, indent=2, default=str) + "\n")
+    write_atomically(
+      path, json.dumps({"config": wanted, "about": about}, indent=2, default=str) + "\n"
+    )
     return
   try:
     found = json.loads(path.read_text())["config"]

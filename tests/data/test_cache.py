@@ -74,6 +74,7 @@ def test_decodes_once_into_memory_maps(tmp_path):
     assert cached.features == source.features
   assert np.array_equal(np.load(array_path(entry, "x")), X)
   assert listing(entry.parent) == ["entry"]
+  assert entry.stat().st_mode & 0o777 == 0o755
 
 
 def test_pickles_by_place_not_by_content(tmp_path):

@@ -218,7 +218,7 @@ def test_errors_surface_and_lose_no_batch(num_workers, how, message):
   batches.close()
 
 
-def test_no_noise_at_exit(tmp_path):
+def test_no_noise_at_exit(tmp_path, repository):
   script = tmp_path / "script.py"
   script.write_text(
     textwrap.dedent("""
@@ -231,7 +231,9 @@ def test_no_noise_at_exit(tmp_path):
       kept = [next(batches) for _ in range(3)]
     """)
   )
-  done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+  environment = {**os.environ, "PYTHONPATH": str(repository)}
+  command = [sys.executable, str(script)]
+  done = subprocess.run(command, env=environment, capture_output=True, text=True)
   assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

@@ -55,10 +55,10 @@ def test_one_sample_gives_the_elbo(key):
 
 
 def test_expected_bound_rises_with_the_number_of_samples_to_the_evidence(key):
-  log_w = log_weights(key, 64 * 2000).reshape(2000, 64, B)
+  log_w = log_weights(key, 64 * 500).reshape(500, 64, B)
   means = [np.asarray(jax.vmap(iwae_bound)(log_w[:, :k])).mean(0) for k in (1, 4, 16, 64)]
   exact_elbo = LOG_EVIDENCE - np.asarray(gaussian.kl(Q_MEAN, Q_LOG_SCALE, X / 2, np.log(0.5) / 2))
-  np.testing.assert_allclose(means[0], exact_elbo, atol=0.15)
+  np.testing.assert_allclose(means[0], exact_elbo, atol=0.3)
   assert (np.diff(means, axis=0) > 0).all()
   assert (means[-1] < LOG_EVIDENCE + 0.01).all() and (means[-1] > LOG_EVIDENCE - 0.1).all()
 
@@ -104,7 +104,7 @@ def test_memory_is_that_of_one_block(key):
 def test_bad_blocks(key):
   with pytest.raises(ValueError, match="num_samples must be a positive integer, got 0"):
     log_marginal_bound(key, log_weights, num_samples=0)
-  with pytest.raises(TypeError, match="block_size must be a positive integer, got 1.5"):
+  with pytest.raises(TypeError, match="block_size must be a positive integer"):
     log_marginal_bound(key, log_weights, block_size=1.5)
   with pytest.raises(ValueError, match=r"log_w must have shape \(10, B\), got \(8, 10\)"):
     log_marginal_bound(key, lambda key, size: jnp.zeros((8, size)), num_samples=10)

@@ -8,11 +8,6 @@ import json
 import os
 import sys
 
-arguments = json.loads(sys.argv[2])
-devices = arguments.pop("devices", 1)
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,17 +43,18 @@ def objective_of(networks, config, nan_at):
   return objective
 
 
-def main(folder: str) -> None:
+def main(folder: str, arguments: dict) -> None:
   distributed = arguments.pop("distributed", None)
   network = {"mlp": mlp_vae, "conv": conv_vae}[arguments.pop("network", "mlp")]
   stream = arguments.pop("stream", False)
   nan_at = arguments.pop("nan_at", -1)
   num_examples = arguments.pop("num_examples", 37)
   jax.config.update("jax_compilation_cache_dir", os.environ.get("DRIVER_CACHE"))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   if distributed:
     training.initialize_distributed(**distributed)
   config = training.TrainConfig(**arguments)
+  norm = jax.jit(jax.vmap(optax.tree.norm) if config.stacked else optax.tree.norm)
   networks = network((6, 6, 1), 3, hidden=(16,) if network is mlp_vae else 16)
   result = training.train(
     objective_of(networks, config, nan_at),
@@ -68,12 +64,19 @@ def main(folder: str) -> None:
     config,
     folder,
     transform=dynamic_binarize,
-    evaluate=lambda state: {"norm": optax.global_norm(state.params)} if not config.stacked else {},
+    evaluate=lambda state: {"norm": norm(state.params)},
     progress=False,
   )
   if jax.process_index() == 0:
-    print(json.dumps({"fingerprints": np.asarray(fingerprints(result.state)).tolist(), "steps_run": result.steps_run}))
+    print(
+      json.dumps(
+        {
+          "fingerprints": np.asarray(fingerprints(result.state)).tolist(),
+          "steps_run": result.steps_run,
+        }
+      )
+    )
 
 
 if __name__ == "__main__":
-  main(sys.argv[1])
+  main(sys.argv[1], json.loads(sys.argv[2]))

@@ -11,11 +11,13 @@ from pathlib import Path
 DRIVER = Path(__file__).with_name("driver.py")
 
 
-def start(folder: Path, **config) -> subprocess.Popen:
-  """Start a run; `devices`, `network`, `stream`, `nan_at` and the fields of TrainConfig are its flags."""
+def start(folder: Path, *, devices: int = 1, **config) -> subprocess.Popen:
+  """Start a run on simulated devices; its flags are those of driver.py and the fields of TrainConfig."""
   folder.parent.mkdir(parents=True, exist_ok=True)
   root = DRIVER.parent.parent.parent
   environment = os.environ | {
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     "PYTHONPATH": str(root),
     "LATENTJAX_CACHE": str(folder.parent / "cache"),
     "DRIVER_CACHE": str(folder.parent / "xla"),

@@ -1,0 +1,89 @@
+"""Placement of states and batches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import problem
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from latentjax.training import init_train_state, make_mesh, state_shardings
+from latentjax.training.mesh import fsdp_spec
+
+
+@pytest.mark.parametrize(
+  ("replicas", "devices", "shape"), [(1, 8, (1, 8)), (4, 8, (4, 2)), (3, 8, (1, 8)), (6, 4, (2, 2))]
+)
+def test_mesh_gives_devices_to_replicas_first(replicas, devices, shape):
+  mesh = make_mesh(num_replicas=replicas, devices=jax.devices()[:devices])
+  assert mesh.devices.shape == shape and mesh.axis_names == ("replica", "data")
+
+
+def test_fsdp_splits_the_largest_divisible_axis():
+  mesh = make_mesh()
+  assert fsdp_spec((784, 400), mesh) == P("data")
+  assert fsdp_spec((100, 800), mesh) == P(None, "data")
+  assert fsdp_spec((3, 3, 64, 512), mesh) == P(None, None, None, "data")
+  assert fsdp_spec((401, 403), mesh) == P(), "no axis is divisible by 8"
+  assert fsdp_spec((8, 8), mesh) == P(), "too small to be worth it"
+
+
+def test_rules_reach_parameters_and_their_moments():
+  params = {"encoder": {"kernel": jnp.zeros((16, 8)), "bias": jnp.zeros(8)}}
+  state = init_train_state(params, optax.adam(1e-3), ema=True)
+  shardings = state_shardings(state, make_mesh(), rules=[("kernel", P(None, "data"))])
+  found = {
+    jax.tree_util.keystr(path, simple=True, separator="/"): s.spec
+    for path, s in jax.tree_util.tree_leaves_with_path(shardings)
+  }
+  split = {name for name, spec in found.items() if spec == P(None, "data")}
+  assert split == {
+    "params/encoder/kernel",
+    "ema_params/encoder/kernel",
+    "opt_state/0/mu/encoder/kernel",
+    "opt_state/0/nu/encoder/kernel",
+  }
+  assert all(spec == P() for name, spec in found.items() if name not in split)
+  with pytest.raises(ValueError, match="rules: got 'tensor'"):
+    state_shardings(state, make_mesh(), rules="tensor")
+
+
+def test_replica_of_many_is_the_run_of_its_seed(tmp_path):
+  """Three replicas in one program, seeds 4, 5, 6; seed 5 alone gives the same."""
+  many = problem.run(tmp_path / "many", seed=4, seeds=3)
+  one = problem.run(tmp_path / "one", seed=5)
+  np.testing.assert_allclose(many.state.params["w"][1], one.state.params["w"], rtol=2e-5, atol=1e-6)
+  assert not np.allclose(many.state.params["w"][0], one.state.params["w"], rtol=1e-3)
+
+
+@pytest.mark.parametrize("seeds", [2, 8])
+def test_replicas_over_devices_jit_and_pmap(seeds, tmp_path):
+  runs = [problem.run(tmp_path / how, seeds=seeds, parallel=how) for how in ("jit", "pmap")]
+  weights = [np.asarray(run.state.params["w"]) for run in runs]
+  np.testing.assert_allclose(*weights, rtol=2e-5, atol=1e-6)
+
+
+def test_sharded_parameters_train_as_replicated_ones(tmp_path):
+  """Parameters split over 8 devices, rules of one's own; the checkpoint is read back split too."""
+  init = lambda key: ({"w": jax.random.normal(key, (8, 3)), "b": jnp.zeros(3)}, ())
+
+  def objective(params, model_state, key, batch):
+    h = jnp.tanh(batch["x"] @ params["w"][:5] + params["b"])
+    return jnp.mean((h.sum(axis=1) - batch["y"]) ** 2), (model_state, {})
+
+  from latentjax.training import train
+
+  def go(name, rules):
+    return train(
+      objective, init, optax.adam(1e-2), problem.dataset(), problem.config(), tmp_path / name,
+      rules=rules, progress=False,
+    )  # fmt: skip
+
+  split, whole = go("split", [(r"(^|/)w$", P("data"))]), go("whole", None)
+  assert split.state.params["w"].sharding.spec == P("data")
+  assert split.state.opt_state[0].mu["w"].sharding.spec == P("data")
+  np.testing.assert_allclose(split.state.params["w"], whole.state.params["w"], rtol=1e-5, atol=1e-6)
+  again = go("split", [(r"(^|/)w$", P("data"))])
+  assert again.steps_run == 0 and again.state.params["w"].sharding.spec == P("data")
+  np.testing.assert_array_equal(again.state.params["w"], split.state.params["w"])

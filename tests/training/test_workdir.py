@@ -1,0 +1,52 @@
+"""The folder of a run: files that are whole or not there, and the metrics log."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from latentjax.training import WorkdirError, workdir
+
+
+def test_atomic_write_leaves_old_or_new(tmp_path):
+  path = tmp_path / "x.json"
+  workdir.write_atomically(path, "old")
+  workdir.write_atomically(path, "new")
+  assert path.read_text() == "new" and [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_lock_ends_with_its_process(tmp_path):
+  hold = "import sys, time; from latentjax.training import workdir; from pathlib import Path\n"
+  hold += "h = workdir.lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+  child = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE)
+  assert child.stdout.readline() == b"held\n"
+  with pytest.raises(WorkdirError, match="another run is using it"):
+    workdir.lock(tmp_path)
+  child.kill()
+  child.wait()
+  workdir.lock(tmp_path).close()
+
+
+def test_log_is_cut_back_to_the_step_that_is_resumed(tmp_path):
+  log = workdir.MetricsLog(tmp_path, step=0)
+  for step in (10, 20, 30):
+    log.write(step, {"loss": 0.1 * step})
+  log.close()
+  with (tmp_path / "metrics.jsonl").open("a") as f:
+    f.write('{"step": 40, "lo')  # cut off by a kill
+  log = workdir.MetricsLog(tmp_path, step=20)
+  log.write(30, {"loss": -1.0})
+  log.close()
+  lines = workdir.read_lines(tmp_path / "metrics.jsonl")
+  assert [line["step"] for line in lines] == [10, 20, 30] and lines[-1]["loss"] == -1.0
+
+
+def test_claim_writes_config_and_versions_once(tmp_path):
+  workdir.claim(tmp_path / "run", {"a": (1, 2)}, {"versions": {"jax": "x"}})
+  first = (tmp_path / "run" / "config.json").read_text()
+  workdir.claim(tmp_path / "run", {"a": [1, 2]}, {"versions": {"jax": "y"}})
+  assert (tmp_path / "run" / "config.json").read_text() == first
+  assert json.loads(first) == {"config": {"a": [1, 2]}, "about": {"versions": {"jax": "x"}}}
+  with pytest.raises(WorkdirError, match=r"b: '\(absent\)' there, 3 asked for"):
+    workdir.claim(tmp_path / "run", {"a": [1, 2], "b": 3}, {})
