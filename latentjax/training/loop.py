@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import platform
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.experimental import multihost_utils
+import orbax.checkpoint as ocp
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from tqdm import tqdm
@@ -27,8 +23,10 @@ import latentjax
 from latentjax import data
 from latentjax.training import checkpoint, workdir
 from latentjax.training.call import Call, default_fusion, has_convolution, make_call
+from latentjax.training.clock import Clock
 from latentjax.training.config import TrainConfig
 from latentjax.training.feed import Feed, check_batch_size, make_feed
+from latentjax.training.interrupt import stop_request
 from latentjax.training.mesh import Rules, make_mesh, put_global, state_shardings
 from latentjax.training.step import (
   Metrics,
@@ -38,6 +36,7 @@ from latentjax.training.step import (
   init_train_state,
   make_train_step,
 )
+from latentjax.training.workdir import MetricsLog
 
 PyTree = Any
 InitFn = Callable[[jax.Array], tuple[PyTree, PyTree]]
@@ -113,7 +112,54 @@ def train(
     NonFiniteError: naming the step, the metric and the last good checkpoint.
     Preempted: after SIGTERM, once the state is saved.
   """
-  folder = Path(folder)
+  with ExitStack() as stack:
+    run = _prepare(
+      stack,
+      objective,
+      init_fn,
+      optimizer,
+      dataset,
+      config,
+      Path(folder),
+      transform=transform,
+      rules=rules,
+      name=name,
+      progress=progress,
+    )
+    return _advance(run, config, evaluate)
+
+
+class _Run(NamedTuple):
+  """All that the steps need."""
+
+  state: TrainState
+  start: int
+  keys: jax.Array
+  key_data: jax.Array
+  feed: Feed
+  call: Call
+  fused: int
+  manager: ocp.CheckpointManager
+  log: MetricsLog
+  bar: Any
+  stop: Callable[[], bool]
+
+
+def _prepare(
+  stack: ExitStack,
+  objective: Objective,
+  init_fn: InitFn,
+  optimizer: optax.GradientTransformation,
+  dataset: data.Dataset,
+  config: TrainConfig,
+  folder: Path,
+  *,
+  transform: Callable[[jax.Array, PyTree], PyTree] | None,
+  rules: Rules | None,
+  name: str,
+  progress: bool,
+) -> _Run:
+  """Check everything, take the folder, restore or initialise; what is opened goes on the stack."""
   # Under pmap the devices share the rows of every replica; under jit they first share the replicas.
   mesh = make_mesh(num_replicas=1 if config.parallel == "pmap" else config.seeds)
   check_batch_size(config.batch_size, mesh, config.accumulate)
@@ -127,77 +173,87 @@ def train(
     unroll=jax.default_backend() == "cpu",
   )
   main = jax.process_index() == 0
-  with ExitStack() as stack:
-    if main:
-      folder.mkdir(parents=True, exist_ok=True)
-      stack.enter_context(workdir.lock(folder))
-      about = {"versions": versions(), "flags": dataclasses.asdict(config)}
-      workdir.claim(folder, {"name": name, **config.identity()}, about)
-    keys, init = _initializer(init_fn, optimizer, config)
-    abstract = jax.eval_shape(init, keys)
-    shardings = state_shardings(
-      abstract, mesh, rules=rules or config.sharding, stacked=config.stacked
-    )
-    manager = checkpoint.open_checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
-    stack.callback(manager.close)
-    found = checkpoint.restore_latest(manager, _saved(abstract, shardings, keys, mesh))
-    start = 0 if found is None else found.step
-    feed = make_feed(dataset, mesh, config, start_step=start)
-    stack.callback(feed.close)
-    if found is None:
-      state = jax.jit(init, out_shardings=shardings)(keys)
-    else:
-      feed.check(found.meta["feed"])
-      state, keys = found.state["train"], jax.random.wrap_key_data(found.state["key"])
-    key_data = put_global(np.asarray(jax.random.key_data(keys)), NamedSharding(mesh, P()))
-    call, fused = _compiled(
-      train_step,
-      feed, dataset, config, mesh, abstract, shardings,
-    )  # fmt: skip
-    log = stack.enter_context(closing(workdir.MetricsLog(folder, step=start, enabled=main)))
-    bar = stack.enter_context(
-      tqdm(total=config.steps, initial=start, desc=name, unit="step", mininterval=0.5,
-           disable=not (progress and main))
-    )  # fmt: skip
-    stop = stack.enter_context(_stop_request())
-    clock = _Clock()
+  if main:
+    folder.mkdir(parents=True, exist_ok=True)
+    stack.enter_context(workdir.lock(folder))
+    about = {"versions": versions(), "flags": dataclasses.asdict(config)}
+    workdir.claim(folder, {"name": name, **config.identity()}, about)
 
-    def record(first: int, metrics: Metrics) -> None:
-      values = {k: np.asarray(v) for k, v in metrics.items()}
-      _check_finite(first, values, manager)
-      means = {k: _plain(np.mean(v, axis=0, dtype=np.float64)) for k, v in values.items()}
-      count = len(values["loss"])
-      log.write(first + count, means)
-      bar.update(count)
-      bar.set_postfix(loss=f"{np.mean(means['loss']):.4g}", refresh=False)
+  keys, init = _initializer(init_fn, optimizer, config)
+  abstract = jax.eval_shape(init, keys)
+  shardings = state_shardings(
+    abstract, mesh, rules=rules or config.sharding, stacked=config.stacked
+  )
+  manager = checkpoint.open_checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
+  stack.callback(manager.close)
+  found = checkpoint.restore_latest(manager, _saved(abstract, shardings, keys, mesh))
+  start = 0 if found is None else found.step
+  feed = make_feed(dataset, mesh, config, start_step=start)
+  stack.callback(feed.close)
+  if found is None:
+    state = jax.jit(init, out_shardings=shardings)(keys)
+  else:
+    feed.check(found.meta["feed"])
+    state, keys = found.state["train"], jax.random.wrap_key_data(found.state["key"])
+  key_data = put_global(np.asarray(jax.random.key_data(keys)), NamedSharding(mesh, P()))
 
-    pending: tuple[int, Metrics] | None = None
-    last = start
-    for first, count in _calls(start, config.steps, fused):
-      xs = feed.take(first, count)
-      with clock.call(count, state) as finish:
-        state, metrics = call(state, keys, feed.resident, xs)
-        finish(metrics)
-      if pending is not None:  # read while the devices are busy with the next call
-        record(*pending)
-      pending, last = (first, metrics), first + count
-      stopping = stop()
-      evaluating = evaluate is not None and _due(config.eval_every, first, last, config.steps)
-      saving = stopping or _due(config.checkpoint_every, first, last, config.steps)
-      if evaluating or saving:
-        record(*pending)
-        pending = None
-        clock.pause(state)
-        if evaluating and evaluate is not None:
-          log.write(last, {f"eval/{k}": _plain(v) for k, v in evaluate(state).items()})
-        if saving:
-          saved = {"train": state, "key": key_data}
-          checkpoint.save(manager, last, saved, {"feed": feed.state(last), "versions": versions()})
-      if stopping:
-        manager.wait_until_finished()
-        raise Preempted(0)
-    manager.wait_until_finished()
-    return clock.result(state, last - start, config.batch_size * config.seeds)
+  call, fused = _compiled(train_step, feed, dataset, config, mesh, abstract, shardings)
+  log = stack.enter_context(closing(MetricsLog(folder, step=start, enabled=main)))
+  silent = not (progress and main)
+  bar = tqdm(total=config.steps, initial=start, desc=name, unit="step", disable=silent)
+  stack.enter_context(bar)
+  stop = stack.enter_context(stop_request())
+  return _Run(state, start, keys, key_data, feed, call, fused, manager, log, bar, stop)
+
+
+def _advance(run: _Run, config: TrainConfig, evaluate: EvalFn | None) -> TrainResult:
+  """From the first step to the last."""
+  state, last, clock = run.state, run.start, Clock()
+  pending: tuple[int, Metrics] | None = None
+  for first, count in _calls(run.start, config.steps, run.fused):
+    xs = run.feed.take(first, count)
+    with clock.call(count, state) as finish:
+      state, metrics = run.call(state, run.keys, run.feed.resident, xs)
+      finish(metrics)
+    if pending is not None:  # read while the devices are busy with the next call
+      _record(run, *pending)
+    pending, last = (first, metrics), first + count
+    stopping = run.stop()
+    evaluating = evaluate is not None and _due(config.eval_every, first, last, config.steps)
+    saving = stopping or _due(config.checkpoint_every, first, last, config.steps)
+    if evaluating or saving:
+      _record(run, *pending)
+      pending = None
+      clock.pause(state)
+    if evaluate is not None and evaluating:
+      run.log.write(last, {f"eval/{k}": _plain(v) for k, v in evaluate(state).items()})
+    if saving:
+      meta = {"feed": run.feed.state(last), "versions": versions()}
+      checkpoint.save(run.manager, last, {"train": state, "key": run.key_data}, meta)
+    if stopping:
+      run.manager.wait_until_finished()
+      raise Preempted(0)
+  clock.pause(state)
+  run.manager.wait_until_finished()
+  examples = clock.steps * config.batch_size * config.seeds
+  return TrainResult(
+    state,
+    last - run.start,
+    clock.seconds,
+    clock.first_call_seconds,
+    examples / clock.seconds if clock.steps else float("nan"),
+  )
+
+
+def _record(run: _Run, first: int, metrics: Metrics) -> None:
+  """Check and log the metrics of a call, as their means over its steps."""
+  values = {k: np.asarray(v) for k, v in metrics.items()}
+  _check_finite(first, values, run.manager)
+  means = {k: np.mean(v, axis=0, dtype=np.float64) for k, v in values.items()}
+  count = len(values["loss"])
+  run.log.write(first + count, {k: _plain(v) for k, v in means.items()})
+  run.bar.set_postfix(loss=f"{np.mean(means['loss']):.4g}", refresh=False)
+  run.bar.update(count)
 
 
 def versions() -> dict[str, str]:
@@ -296,59 +352,3 @@ def _check_finite(first: int, values: dict[str, np.ndarray], manager: Any) -> No
       raise NonFiniteError(
         f"step {first + offset + 1}: {shown}. Nothing was saved since; last good checkpoint: {where}"
       )
-
-
-@contextmanager
-def _stop_request() -> Iterator[Callable[[], bool]]:
-  """Function that says whether SIGTERM came; over several processes all give the same answer."""
-  if jax.process_count() > 1:
-    # jax.distributed catches the signal and agrees on a number, here of a call: it has to go up one by one.
-    calls = itertools.count(1)
-    yield lambda: multihost_utils.reached_preemption_sync_point(next(calls))
-    return
-  if threading.current_thread() is not threading.main_thread():
-    yield lambda: False
-    return
-  came = threading.Event()
-  before = signal.signal(signal.SIGTERM, lambda *_: came.set())
-  try:
-    yield came.is_set
-  finally:
-    signal.signal(signal.SIGTERM, before)
-
-
-class _Clock:
-  """Wall time of training alone: compilation, evaluation and saving are not counted."""
-
-  def __init__(self) -> None:
-    self.seconds, self.compile_seconds, self.steps = 0.0, 0.0, 0
-    self._counts: set[int] = set()
-    self._since: float | None = None
-
-  def pause(self, state: PyTree) -> None:
-    """Stop counting once the devices are done."""
-    if self._since is not None:
-      jax.block_until_ready(state)
-      self.seconds += time.perf_counter() - self._since
-      self._since = None
-
-  @contextmanager
-  def call(self, count: int, state: PyTree) -> Iterator[Callable[[PyTree], None]]:
-    """Around one call; a first call with so many steps compiles, and is waited for."""
-    fresh = count not in self._counts
-    if fresh:
-      self.pause(state)
-    start = time.perf_counter()
-    yield (lambda out: jax.block_until_ready(out)) if fresh else (lambda out: None)
-    if fresh:
-      self._counts.add(count)
-      self.compile_seconds += time.perf_counter() - start
-    else:
-      self.steps += count
-      self._since = start if self._since is None else self._since
-
-  def result(self, state: TrainState, steps_run: int, examples_per_step: int) -> TrainResult:
-    """Close the account."""
-    self.pause(state)
-    rate = self.steps * examples_per_step / self.seconds if self.steps else float("nan")
-    return TrainResult(state, steps_run, self.seconds, self.compile_seconds, rate)
