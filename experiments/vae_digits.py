@@ -84,12 +84,12 @@ def run(config: Config) -> Outcome:
       config,
       config.folder if name == "vae" else config.folder / name,
       transform=dynamic_binarize,
-      evaluate=lambda state, test_bound=test_bound: {"elbo": test_bound(state.params)},
+      evaluate=lambda state, test_bound=test_bound: {"elbo": test_bound(state.eval_params)},
       name=name,
     )
-    bounds[name] = np.asarray(test_bound(results[name].state.params))
+    bounds[name] = np.asarray(test_bound(results[name].state.eval_params))
 
-  params = results["vae"].state.params
+  params = results["vae"].state.eval_params
   vae = objectives.vae(networks.encode_fn, networks.decode_fn, latent_dim=config.latent_dim)
   estimators = config.each_seed(partial(compare_estimators, networks, config.latent_dim, x))(params)
   nll = config.each_seed(partial(vae_report.test_nll, vae, x, num_samples=config.nll_samples))(

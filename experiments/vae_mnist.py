@@ -95,10 +95,10 @@ def run(config: Config) -> Outcome:
     config,
     config.folder,
     transform=dynamic_binarize,
-    evaluate=lambda state: {"elbo": test_bound(state.params)},
+    evaluate=lambda state: {"elbo": test_bound(state.eval_params)},
     name="vae_mnist",
   )
-  params = result.state.params
+  params = result.state.eval_params
   nll = config.each_seed(partial(vae_report.test_nll, model, x, num_samples=config.nll_samples))(
     params
   )

@@ -9,6 +9,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -64,9 +65,11 @@ def parse(module: ModuleType, name: str, flags: Sequence[str]) -> Any:
     args=list(flags),
     default=default,
     prog=f"python -m experiments {name}",
-    description=module.__doc__,
-    config=(tyro.conf.AvoidSubcommands,),
+    description=re.sub(r"\n(?=[A-Z]\w+:)", "\n\n", module.__doc__ or ""),  # keep the lines apart
+    use_underscores=True,
   )
+  if config.record and config.quick:
+    raise ValueError("record: got --record with --quick, which is no result; leave one of them out")
   if config.workdir is None:
     workdir = Path("runs") / (f"{name}_quick" if quick else name)
     config = dataclasses.replace(config, workdir=workdir)
@@ -152,8 +155,6 @@ def save(result: dict[str, Any], config: Any, name: str) -> None:
   text = json.dumps(result, indent=2) + "\n"
   write_atomically(config.workdir / "result.json", text)
   if config.record:
-    if config.quick:
-      raise ValueError("record: a --quick run is no result")
     RESULTS.mkdir(exist_ok=True)
     write_atomically(RESULTS / f"{name}.json", text)
 

@@ -34,6 +34,11 @@ class TrainState(NamedTuple):
   model_state: PyTree
   ema_params: PyTree
 
+  @property
+  def eval_params(self) -> PyTree:
+    """The parameters to evaluate with: their moving average where there is one."""
+    return self.params if self.ema_params == () else self.ema_params
+
 
 def init_train_state(
   params: PyTree,

@@ -1,0 +1,36 @@
+"""`python -m experiments.bench NAME [--flag=value ...]`."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from experiments.bench.rounds import WorkerError
+
+BENCHMARKS = ("vae_mlp",)
+
+
+def main(argv: Sequence[str]) -> int:
+  """Run the command; returns the exit status."""
+  modules = {name: importlib.import_module(f"experiments.bench.{name}") for name in BENCHMARKS}
+  if not argv or argv[0] not in modules:
+    print("python -m experiments.bench NAME [--flag=value ...]   (NAME --help lists its flags)\n")
+    print("\n".join(f"  {n:10} {(m.__doc__ or '').splitlines()[0]}" for n, m in modules.items()))
+    return 0 if not argv or argv[0] in ("-h", "--help") else 2
+  name, *flags = argv
+  try:
+    config = tyro.cli(
+      modules[name].Config,
+      args=flags,
+      prog=f"python -m experiments.bench {name}",
+      description=modules[name].__doc__,
+    )
+    return modules[name].run(config)
+  except (ValueError, FileNotFoundError, WorkerError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))

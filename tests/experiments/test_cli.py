@@ -1,0 +1,140 @@
+"""The command line as a user meets it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from experiments.harness import cli
+
+
+def run(repository, cache, *arguments, cwd=None):
+  environment = os.environ | {
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+    "LATENTJAX_CACHE": str(cache / "cache"),
+    "TFDS_DATA_DIR": str(cache / "tfds"),
+    "PYTHONPATH": str(repository),
+  }
+  return subprocess.run(
+    [sys.executable, "-m", "experiments", *map(str, arguments)],
+    cwd=cwd or repository,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=240,
+  )
+
+
+@pytest.fixture(scope="module")
+def quick(repository, tmp_path_factory):
+  """vae_digits --quick, from nothing: the data set is prepared, the workdir is made."""
+  root = tmp_path_factory.mktemp("quick")
+  return root, run(repository, root, "vae_digits", "--quick", f"--workdir={root / 'run'}")
+
+
+def test_quick_run_leaves_what_is_promised(quick):
+  root, finished = quick
+  assert finished.returncode == 0, finished.stderr
+  assert "not judged (--quick)" in finished.stdout and "measured" in finished.stdout
+  assert "200/200" in finished.stderr, "no progress bar"
+  folder = root / "run"
+  for name in ("samples", "reconstructions", "traversal", "loss"):
+    with Image.open(folder / f"{name}.png") as image:
+      assert min(image.size) > 300 and len(image.convert("L").getcolors(2**20)) > 20, name
+  steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+  assert steps[-1] == 200
+  assert (folder / "checkpoints" / "200").is_dir()
+  result = json.loads((folder / "result.json").read_text())
+  assert result["papers"] == {"91": "Auto-Encoding Variational Bayes"}
+  assert [len(claim["measured"]) for claim in result["claims"]] == [2, 2], "one value for each seed"
+  assert result["versions"]["jax"] and result["git"] and result["device"] == "1 x cpu"
+
+
+def test_second_start_goes_on_and_other_flags_are_refused(quick, repository):
+  root, first = quick
+  flags = ("vae_digits", "--quick", f"--workdir={root / 'run'}")
+  log = (root / "run" / "metrics.jsonl").read_bytes()
+  refused = run(repository, root, *flags, "--batch_size=50")
+  assert refused.returncode == 1 and "batch_size: 100 there, 50 asked for" in refused.stderr
+  again = run(repository, root, *flags, "--num_workers=1")
+  assert again.returncode == 0, again.stderr
+  measured = [line for line in first.stdout.splitlines() if line.startswith("measured")]
+  assert [line for line in again.stdout.splitlines() if line.startswith("measured")] == measured
+  assert (root / "run" / "metrics.jsonl").read_bytes() == log
+
+
+def test_list_names_every_experiment_without_importing_it(capsys):
+  assert cli.main([]) == 0
+  printed = capsys.readouterr().out
+  for path in cli.EXPERIMENTS.glob("*.py"):
+    if not path.stem.startswith("_"):
+      assert f"  {path.stem} " in printed
+  assert "report" in printed
+
+
+def test_unknown_names_and_flags_list_the_near_ones(capsys):
+  assert cli.main(["vae_digit"]) == 2
+  assert "near it: vae_digits" in capsys.readouterr().err
+  with pytest.raises(SystemExit) as error:
+    cli.main(["vae_digits", "--step=5"])
+  assert error.value.code == 2
+  assert "--steps INT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("flag", "message"),
+  [
+    ("--steps=many", "invalid literal"),
+    ("--parallel=xla", "jit"),
+    ("--seeds=0", "seeds: got 0, wanted at least 1"),
+  ],
+)
+def test_bad_values_are_refused(flag, message, capsys):
+  with pytest.raises(SystemExit):
+    cli.main(["vae_digits", flag])
+  assert message in capsys.readouterr().err
+
+
+def test_quick_run_cannot_be_recorded(capsys):
+  assert cli.main(["vae_digits", "--quick", "--record"]) == 2
+  assert "record: got --record with --quick" in capsys.readouterr().err
+
+
+def test_data_that_is_not_there_is_an_error_of_one_line(repository, tmp_path):
+  failed = run(
+    repository,
+    tmp_path,
+    "vae_mnist",
+    "--quick",
+    f"--data_dir={tmp_path}",
+    f"--workdir={tmp_path / 'r'}",
+  )
+  assert failed.returncode == 1
+  assert (
+    "mnist" in failed.stderr and "prepare" in failed.stderr and "Traceback" not in failed.stderr
+  )
+
+
+@pytest.mark.parametrize("name", cli.available())
+def test_every_experiment_says_what_it_has_to(name):
+  import importlib
+
+  module = importlib.import_module(f"experiments.{name}")
+  for word in ("Claim", "Command:", "Expected:", "Time:"):
+    assert word in module.__doc__, word
+  assert module.PAPERS and module.FUNCTIONS and module.Config(**module.QUICK)
+  lines = len((cli.EXPERIMENTS / f"{name}.py").read_text().splitlines())
+  assert lines <= 150, f"{lines} lines"
+
+
+@pytest.mark.parametrize("name", cli.available())
+def test_functions_that_an_experiment_names_exist(name):
+  import importlib
+
+  for path in importlib.import_module(f"experiments.{name}").FUNCTIONS:
+    package, attribute = f"latentjax.{path}".rsplit(".", 1)
+    assert callable(getattr(importlib.import_module(package), attribute)), path

@@ -1,0 +1,72 @@
+"""What the README shows works: its snippets run, its commands are the ones that CI runs or are accepted."""
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.harness import cli, report
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TEXT = (REPOSITORY / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = [
+  command.strip()
+  for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+  for line in block.splitlines()
+  for command in line.split("&&")
+]
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda s: s.split("\n")[0][:20])
+def test_snippet_runs(snippet, tmp_path):
+  environment = os.environ | {
+    "XLA_FLAGS": "",
+    "PYTHONPATH": str(REPOSITORY),
+    "LATENTJAX_CACHE": str(tmp_path / "cache"),
+  }
+  done = subprocess.run(
+    [sys.executable, "-c", snippet],
+    cwd=tmp_path,
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.strip(), "it prints something"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_is_run_by_ci_or_accepted(command):
+  words = shlex.split(command)
+  assert words[:2] == ["python", "-m"], command
+  ci = (REPOSITORY / ".ci" / "run").read_text()
+  extra = re.search(r"\.\[(cuda|tpu)\]", command)
+  if extra:  # the extra has to be there; CI has no accelerator
+    assert f"\n{extra[1]} = " in (REPOSITORY / "pyproject.toml").read_text()
+  elif words[2] in ("pip", "pytest"):
+    assert command in ci
+  elif len(words) > 3 and words[3] != "report":
+    flags = [word for word in words[4:] if word != "--help"]
+    cli.parse(importlib.import_module(f"experiments.{words[3]}"), words[3], flags)
+
+
+def test_first_screen_has_the_two_commands():
+  assert TEXT.index("python -m pytest") < 1500
+
+
+def test_layout_names_every_package():
+  for package in (REPOSITORY / "latentjax").iterdir():
+    if (package / "__init__.py").exists():
+      assert f"  {package.name}/" in TEXT, package.name
+
+
+def test_table_of_results_is_the_one_that_report_makes(tmp_path):
+  report.write(cli.RESULTS, tmp_path / "README.md")
+  assert (tmp_path / "README.md").read_text() == (cli.EXPERIMENTS / "README.md").read_text()
