@@ -12,6 +12,10 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import pytest
 
+# Tests compile hundreds of small programs once each; what is tested is the program, not LLVM's work on it.
+# Runs in processes of their own (tests/training/runs.py, the command line) are compiled as users' are.
+jax.config.update("jax_disable_most_optimizations", True)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 

@@ -47,7 +47,7 @@ class Worker:
       ) from None
 
   def go(self, seconds: float) -> dict[str, Any]:
-    """One round, with its rate and how busy other processes kept the machine meanwhile."""
+    """One round, with its rate, its CPU time, and the share of the cores that other processes took."""
     assert self._process.stdin is not None
     before, begin = self._cpu_seconds(), time.perf_counter()
     try:
@@ -59,7 +59,8 @@ class Worker:
     own, busy = (b - a for a, b in zip(before, self._cpu_seconds()))
     cores = os.cpu_count() or 1
     others = min(1.0, max(0.0, busy - own) / (cores * (time.perf_counter() - begin)))
-    return {"images_per_second": result["images"] / result["seconds"], "others": others, **result}
+    rate = result["images"] / result["seconds"]
+    return {"images_per_second": rate, "cpu_seconds": own, "others": others, **result}
 
   def close(self) -> None:
     """Let it end; it is killed if it does not."""

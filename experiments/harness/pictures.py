@@ -21,32 +21,41 @@ def image_grid(
   *,
   title: str,
   labels: Sequence[str] | None = None,
-  note: str = "",
 ) -> None:
   """Save rows of images.
 
   Args:
     path: PNG file.
-    rows: each an array (n, H, W, C) with values in [0, 1] and C = 1 or 3.
+    rows: each an array (n, H, W, C) with values in [0, 1], C = 1 (drawn black on white) or 3.
     title: above the grid.
     labels: one for each row, at its left.
-    note: small print under the grid.
   """
+  height, width, channels = rows[0].shape[1:]
+  gap = max(1, height // 8)
   columns = max(len(row) for row in rows)
-  figure = _figure(0.62 * columns + (1.6 if labels else 0.2), 0.62 * len(rows) + 0.9)
-  axes = figure.subplots(len(rows), columns, squeeze=False)
+  canvas = np.ones((len(rows) * (height + gap), columns * (width + gap), channels), np.float32)
   for r, row in enumerate(rows):
-    for c in range(columns):
-      axes[r, c].set(xticks=[], yticks=[], frame_on=False)
-      if c < len(row):
-        image = np.clip(np.asarray(row[c], np.float32), 0.0, 1.0)
-        gray = image.shape[-1] == 1
-        axes[r, c].imshow(image[..., 0] if gray else image, cmap="gray_r", vmin=0, vmax=1)
-    if labels:
-      axes[r, 0].set_ylabel(labels[r], rotation=0, ha="right", va="center", fontsize=9)
+    for c, image in enumerate(np.clip(np.asarray(row, np.float32), 0.0, 1.0)):
+      top, left = r * (height + gap), c * (width + gap)
+      canvas[top : top + height, left : left + width] = 1.0 - image if channels == 1 else image
+  canvas = canvas[:-gap, :-gap]
+  inches = 0.6 / (width + gap)
+  figure = _figure(
+    inches * canvas.shape[1] + (1.6 if labels else 0.2), inches * canvas.shape[0] + 0.6
+  )
+  axes = figure.subplots()
+  axes.imshow(
+    canvas.squeeze(-1) if channels == 1 else canvas,
+    cmap="gray",
+    vmin=0,
+    vmax=1,
+    interpolation="nearest",
+  )
+  axes.set(xticks=[], yticks=[], frame_on=False)
+  if labels:
+    axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], labels, fontsize=9)
+    axes.tick_params(left=False)
   figure.suptitle(title, fontsize=11)
-  if note:
-    figure.supxlabel(note, fontsize=8)
   figure.savefig(path)
 
 
@@ -74,7 +83,9 @@ def curves(
   axes = figure.subplots()
   for name, (x, y) in lines.items():
     y = np.asarray(y, np.float64).reshape(len(x), -1)
-    (line,) = axes.plot(x, y.mean(axis=1), label=name, linewidth=1.5)
+    (line,) = axes.plot(
+      x, y.mean(axis=1), label=name, linewidth=1.5, marker="o" if len(x) < 20 else "", markersize=3
+    )
     if y.shape[1] > 1:
       axes.fill_between(x, y.min(axis=1), y.max(axis=1), alpha=0.25, color=line.get_color())
   for name, value in (reference or {}).items():

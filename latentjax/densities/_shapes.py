@@ -1,6 +1,6 @@
 """What all densities share: how arguments broadcast, which axes are summed, where samples go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,21 +13,39 @@ Shape = tuple[int, ...]
 
 
 def promote(event_ndim: int | None, /, **arrays: ArrayLike) -> tuple[jax.Array, ...]:
-  """Checks that shapes combine explicitly; returns the arrays in float32 or wider.
-
-  Leading axes may be missing altogether: (B, D), (D,) and () against (K, B, D). Among the arrays
-    with the most axes
-  batch axes may have size 1: (B, 1, D) against (1, N, D); with `event_ndim=None` no axis is a batch
-  axis. Anything else, such as (B,) against (B,
-    1), would stretch
-  silently and is refused.
+  """Checks that shapes combine explicitly (`check_shapes`); returns arrays in float32 or wider.
 
   Raises:
     TypeError: if an array is not floating point.
     ValueError: if shapes do not combine, or there are fewer than `event_ndim` axes.
   """
   check_float(**arrays)
-  shapes = {name: jnp.shape(array) for name, array in arrays.items()}
+  check_shapes(event_ndim, {name: jnp.shape(array) for name, array in arrays.items()})
+  return widen(*arrays.values())
+
+
+def widen(*arrays: ArrayLike) -> tuple[jax.Array, ...]:
+  """The arrays in their common dtype, float32 or wider."""
+  dtype = wide_dtype(*arrays)
+  return tuple(jnp.asarray(array, dtype) for array in arrays)
+
+
+def counts_to_float(x: ArrayLike) -> ArrayLike:
+  """Integer counts as floating point; everything else as it came, to be checked by `promote`."""
+  is_integer = jnp.issubdtype(jnp.result_type(x), jnp.integer)
+  return jnp.asarray(x, jnp.float32) if is_integer else x
+
+
+def check_shapes(event_ndim: int | None, shapes: Mapping[str, Shape]) -> None:
+  """Refuses shapes that combine only by silent stretching.
+
+  Leading axes may be missing altogether: (B, D), (D,) and () against (K, B, D). Among the shapes
+  with the most axes batch axes may have size 1: (B, 1, D) against (1, N, D); with `event_ndim=None`
+  no axis is a batch axis. Anything else, such as (B,) against (B, 1), is refused.
+
+  Raises:
+    ValueError: if shapes do not combine, or there are fewer than `event_ndim` axes.
+  """
   listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
   rank = max(map(len, shapes.values()))
   event_ndim = rank if event_ndim is None else event_ndim
@@ -38,8 +56,6 @@ def promote(event_ndim: int | None, /, **arrays: ArrayLike) -> tuple[jax.Array, 
       f"{' and '.join(shapes)} must have equal shapes, up to missing leading axes and, at equal "
       f"rank, batch axes of size 1; got {listed} with event_ndim={event_ndim}"
     )
-  dtype = wide_dtype(*arrays.values())
-  return tuple(jnp.asarray(array, dtype) for array in arrays.values())
 
 
 def sum_event(values: jax.Array, event_ndim: int) -> jax.Array:
@@ -61,6 +77,31 @@ def draw_samples(
   # Without a batch axis the K samples are the rows.
   axis = min(1, len(shape))
   return draw_rows(key, draw, (num_samples, *shape), axis=axis, axis_name=axis_name)
+
+
+def draw_by_row(
+  key: jax.Array,
+  draw: Callable[..., jax.Array],
+  params: Sequence[jax.Array],
+  num_samples: int | None,
+  axis_name: str | None,
+) -> jax.Array:
+  """Like `draw_samples`, for noise whose law depends on the row: `draw(key, shape, *row_params)`.
+
+  The parameters have the batch axis first, or are all scalars. What `draw` returns may have any
+  number of axes after those of the samples.
+  """
+  if num_samples is not None:
+    check_positive_int(num_samples=num_samples)
+
+  def draw_row(row_key: jax.Array, *row: jax.Array) -> jax.Array:
+    leading = () if num_samples is None else (num_samples,)
+    return draw(row_key, (*leading, *row[0].shape), *row)
+
+  if not params[0].shape:
+    return draw_row(key, *params)
+  keys = draw_rows(key, lambda row_key, _: row_key, params[0].shape[:1], axis_name=axis_name)
+  return jax.vmap(draw_row, out_axes=0 if num_samples is None else 1)(keys, *params)
 
 
 def _combine(shapes: list[Shape], rank: int, event_ndim: int) -> bool:

@@ -74,8 +74,9 @@ def make_train_step(
     accumulate: number of micro-batches that a batch is split into. Gradients, metrics and loss are their
       means; a batch-coupled loss then sees one micro-batch at a time.
     ema_decay: decay of the moving average of the parameters; None for no average.
-    axis_name: name of the mapped axis inside `pmap` or `shard_map`, where `batch` holds the local
-      rows; None under `jit`, where it holds the global batch.
+    axis_name: name of the mapped axis inside `pmap` or `shard_map(..., check_vma=False)`, where `batch`
+      holds the local rows; None under `jit`, where it holds the global batch. (With its default type
+      check, `shard_map` has summed the gradient of replicated parameters already.)
     unroll: write the micro-batches out instead of looping (convolutions on CPU need this).
 
   Returns:

@@ -16,9 +16,8 @@ BASE = {
 }
 VARIANTS = {
   "resident": {"fused_steps": 10},
-  "one_by_one": {"fused_steps": None, "steps": 300, "network": "conv"},
-  "streamed": {"stream": True},
-  "replicas": {"seeds": 2, "devices": 4, "ema_decay": 0.99},
+  "streamed_one_by_one": {"fused_steps": 1, "steps": 600, "stream": True},
+  "replicas": {"seeds": 2, "devices": 2, "ema_decay": 0.99},
 }
 
 

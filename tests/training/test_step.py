@@ -74,7 +74,7 @@ def test_per_device_step_is_the_global_one(how):
       make("i"), mesh=mesh, in_specs=(P(), P(), P("i")), out_specs=P(), check_vma=False
     )
     new, metrics = jax.jit(run)(state, key, data)
-  np.testing.assert_allclose(new.params["w"], expected.params["w"], rtol=1e-6)
+  np.testing.assert_allclose(new.params["w"], expected.params["w"], rtol=1e-5, atol=1e-6)
   for name in expected_metrics:
     np.testing.assert_allclose(metrics[name], expected_metrics[name], rtol=1e-5)
 
