@@ -1,5 +1,6 @@
 """What all densities share: how arguments broadcast, which axes are summed, where samples go."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -15,13 +16,30 @@ Shape = tuple[int, ...]
 def promote(event_ndim: int | None, /, **arrays: ArrayLike) -> tuple[jax.Array, ...]:
   """Checks that shapes combine explicitly (`check_shapes`); returns arrays in float32 or wider.
 
+  Several event axes are merged into the last of them, the others keep size 1: (B, 28, 28, 1) becomes
+  (B, 1, 1, 784). A channel axis of size 1 would otherwise be the loop that XLA has to vectorise
+  (on CPU that is ten times slower).
+
   Raises:
     TypeError: if an array is not floating point.
     ValueError: if shapes do not combine, or there are fewer than `event_ndim` axes.
   """
   check_float(**arrays)
-  check_shapes(event_ndim, {name: jnp.shape(array) for name, array in arrays.items()})
-  return widen(*arrays.values())
+  shapes = {name: jnp.shape(array) for name, array in arrays.items()}
+  check_shapes(event_ndim, shapes)
+  if event_ndim is None or event_ndim < 2:
+    return widen(*arrays.values())
+  event_shape = max(shapes.values(), key=len)[-event_ndim:]
+  return tuple(_merge_event(array, event_shape) for array in widen(*arrays.values()))
+
+
+def _merge_event(array: jax.Array, event_shape: Shape) -> jax.Array:
+  if array.ndim == 0:
+    return array
+  if array.ndim < len(event_shape):
+    array = jnp.broadcast_to(array, event_shape)
+  lead = array.shape[: array.ndim - len(event_shape)]
+  return array.reshape(*lead, *[1] * (len(event_shape) - 1), math.prod(event_shape))
 
 
 def widen(*arrays: ArrayLike) -> tuple[jax.Array, ...]:

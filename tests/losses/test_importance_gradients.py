@@ -14,7 +14,7 @@ from latentjax.losses import importance, routing
 K, B, Z = 3, 8, 2
 RNG = np.random.default_rng(0)
 SAMPLES, MEAN, LOG_SCALE = RNG.standard_normal((K, B, Z)), *RNG.standard_normal((2, B, Z))
-TARGET = RNG.standard_normal(Z)
+TARGET = 0.7
 
 
 def log_q_fn(z, params):
@@ -38,7 +38,8 @@ def path_surrogate(coefficients):
   """Log weights with fixed coefficients and q fixed, a function of the samples alone."""
 
   def surrogate(z, *_):
-    return jnp.sum(coefficients * (log_joint_fn(z) - log_q_fn(z, (MEAN, LOG_SCALE))), axis=0)
+    fixed = [jnp.asarray(array, z.dtype) for array in (coefficients, MEAN, LOG_SCALE)]
+    return jnp.sum(fixed[0] * (log_joint_fn(z) - log_q_fn(z, fixed[1:])), axis=0)
 
   return surrogate
 
@@ -67,7 +68,9 @@ def test_bound(bound, reduce, coefficients):
 
 
 def test_log_weights_of_a_wrong_shape():
-  with pytest.raises(ValueError, match=r"log weights must have shape \(3, 8\), got \(3, 8, 2\)"):
+  with pytest.raises(
+    ValueError, match=r"log_joint_fn\(z\) must have shape \(3, 8\), got \(3, 8, 2\)"
+  ):
     importance.stl_bound(SAMPLES, (MEAN, LOG_SCALE), lambda z: z, log_q_fn)
 
 
@@ -147,7 +150,7 @@ def test_scale_gradient():
     routing.scale_gradient,
     (MEAN, scale),
     detached=(1,),
-    surrogate=lambda x, _: x * scale,
+    surrogate=lambda x, _: x * jnp.asarray(scale, x.dtype),
     oracle=lambda x, _: x,
     extreme=[(1e30 * MEAN, scale)],
     bad_inputs=[
@@ -165,6 +168,5 @@ def test_forward_pass_of_dreg_is_evaluated_once():
     log_joint = lambda z: jnp.sum(jnp.tanh(z @ w), -1)
     return importance.dreg_bound(z, (MEAN, LOG_SCALE), log_joint, log_q_fn).sum()
 
-  options = {"xla_disable_hlo_passes": ""}
-  compiled = jax.jit(loss, compiler_options=options).lower(jnp.asarray(SAMPLES)).compile()
+  compiled = jax.jit(loss).lower(jnp.asarray(SAMPLES)).compile()
   assert compiled.as_text().count(" dot(") == 1

@@ -48,8 +48,8 @@ def stl_bound(z: ArrayLike, q_params: Any, log_joint_fn: LogJointFn, log_q_fn: L
     log_joint_fn depends on; q_params are detached.
 
   Raises:
-    TypeError: if z or the log weights are not floating point.
-    ValueError: if z is not of rank 3, or the log weights are not of shape (K, B).
+    TypeError: if z or a callable's result is not floating point.
+    ValueError: if z is not of rank 3, or a callable's result is not of shape (K, B).
 
   Example:
     >>> mean, z = jnp.zeros((1, 2)), jnp.ones((3, 1, 2))
@@ -91,8 +91,8 @@ def dreg_bound(
     q_params are detached.
 
   Raises:
-    TypeError: if z or the log weights are not floating point.
-    ValueError: if z is not of rank 3, or the log weights are not of shape (K, B).
+    TypeError: if z or a callable's result is not floating point.
+    ValueError: if z is not of rank 3, or a callable's result is not of shape (K, B).
 
   Example:
     >>> mean, z = jnp.zeros((1, 2)), jnp.ones((3, 1, 2))
@@ -118,7 +118,8 @@ def _path_log_weights(
   check_float(z=z)
   check_rank(3, z=z)
   z = jnp.asarray(z)
-  log_w = log_joint_fn(z) - log_q_fn(z, jax.lax.stop_gradient(q_params))
-  if jnp.shape(log_w) != z.shape[:2]:
-    raise ValueError(f"log weights must have shape {z.shape[:2]}, got {jnp.shape(log_w)}")
-  return as_log_weights(log_w)
+  log_p, log_q = log_joint_fn(z), log_q_fn(z, jax.lax.stop_gradient(q_params))
+  for name, log_prob in (("log_joint_fn(z)", log_p), ("log_q_fn(z, q_params)", log_q)):
+    if jnp.shape(log_prob) != z.shape[:2]:
+      raise ValueError(f"{name} must have shape {z.shape[:2]}, got {jnp.shape(log_prob)}")
+  return as_log_weights(log_p - log_q)
