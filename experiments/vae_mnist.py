@@ -4,7 +4,7 @@ Claim (Burda et al. 2016, table 1: VAE, k = 1, one stochastic layer): a test neg
 nats, by 5,000 importance samples, after 3,280 epochs. 50 latents, two tanh layers of 200 units each way, Adam
 (epsilon 1e-4), batches of 20, learning rate 1e-3 * 10^(-i/7) for 3^i epochs, i = 0 ... 7.
 Command: python -m experiments vae_mnist --data_dir=DIRECTORY_OF_TFDS_MNIST
-Expected: --full runs all eight stages: within 0.5 nats of 86.76. The default stops after five of them, 121 epochs,
+Expected: --full runs all eight stages: within 0.5 nats of 86.76. The default stops after five, 121 epochs,
 and says how far that gets; it is held to 5 nats, which tells a wrong likelihood or divergence (tens of nats)
 from a short schedule, and no more.
 Time: about 20 minutes on two CPU cores; --full trains 27 times as long.
