@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 # Coefficients of Stirling's series in 1 / a, 1 / a^3, ..., from the Bernoulli numbers.
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
-_SHIFT = 8
+_SHIFT = 5
 
 
 def stirling_remainder(a: jax.Array) -> jax.Array:
@@ -21,9 +21,12 @@ def stirling_remainder(a: jax.Array) -> jax.Array:
   series = jnp.zeros_like(inverse)
   for coefficient in reversed(_STIRLING):
     series = series * inverse * inverse + coefficient
-  # Gamma(a + 1) = a Gamma(a) moves a small argument to where the series converges.
-  terms = [(low + i + 0.5) * jnp.log1p(1 / (low + i)) - 1 for i in range(_SHIFT)]
-  return series * inverse + jnp.where(small, sum(terms), 0)
+  # Gamma(a + 1) = a Gamma(a) moves a small argument to where the series converges. The first step
+  # without 1 / a, whose derivatives overflow.
+  steps = low[..., None] + jnp.arange(1, _SHIFT, dtype=low.dtype)
+  shifts = jnp.sum((steps + 0.5) * jnp.log1p(1 / steps) - 1, axis=-1)
+  shifts += (low + 0.5) * (jnp.log1p(low) - jnp.log(low)) - 1
+  return series * inverse + jnp.where(small, shifts, 0)
 
 
 def log_gamma_ratio(a: jax.Array, b: jax.Array | float) -> jax.Array:

@@ -6,8 +6,9 @@ r"""Independent Student-t variables, parameters `mean`, `log_scale` and `log_df`
 `mean` is the location: the mean for nu > 1, the median always. In all functions leading axes may be
 missing from any array, and among arrays of equal rank batch axes may have size 1; everything else
 is refused. Results are float32 (float64 for float64 inputs) whatever lower precision the inputs
-have; samples and means keep the parameters' dtype. Values and gradients of densities are finite for
-|log_scale| <= 40 and |log_df| <= 40; for large nu they tend to the Gaussian's, digit for digit.
+have; samples and means keep the parameters' dtype. Values and gradients of log_prob are finite for
+|log_scale| <= 40 and |log_df| <= 40 (of entropy for log_df >= -20); for large nu they tend to the
+Gaussian's, digit for digit.
 """
 
 import math
@@ -22,6 +23,7 @@ from latentjax.densities._shapes import draw_by_row, promote, sum_event
 __all__ = ["entropy", "log_prob", "mean", "sample"]
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+_LOG_2 = math.log(2)
 
 
 def log_prob(
@@ -64,7 +66,7 @@ def log_prob(
   far = jnp.abs(u) > 1
   size = jnp.where(far, jnp.abs(u), 1)
   tail = 2 * jnp.log(size) + jnp.log1p(jnp.square(jnp.where(far, 1 / size, u)))
-  log_norm = _log_norm_ratio(half_df) - _HALF_LOG_2PI - log_scale
+  log_norm = _log_norm_ratio(log_df - _LOG_2) - _HALF_LOG_2PI - log_scale
   return sum_event(log_norm - (half_df + 0.5) * tail, event_ndim)
 
 
@@ -185,15 +187,16 @@ def entropy(
     Cover & Thomas, Elements of Information Theory, 2006, table 17.1.
   """
   mean, log_scale, log_df = promote(event_ndim, mean=mean, log_scale=log_scale, log_df=log_df)
-  half_df = 0.5 * jnp.exp(log_df)
-  log_ratio, slope = jax.jvp(_log_norm_ratio, (half_df,), (jnp.ones_like(half_df),))
-  spread = (half_df + 0.5) * slope + 0.25 / half_df - log_ratio
+  log_half_df = log_df - _LOG_2
+  log_ratio, slope = jax.jvp(_log_norm_ratio, (log_half_df,), (jnp.ones_like(log_half_df),))
+  spread = slope - log_ratio + 0.5 * jnp.exp(-log_half_df) * (slope + 0.5)
   per_element = log_scale + spread + 0.5 + _HALF_LOG_2PI
   shape = jnp.broadcast_shapes(mean.shape, per_element.shape)
   return sum_event(jnp.broadcast_to(per_element, shape), event_ndim)
 
 
-def _log_norm_ratio(a: jax.Array) -> jax.Array:
-  """log Gamma(a + 1/2) - log Gamma(a) - log(a) / 2, the logarithm of t's peak over the Gaussian's."""
+def _log_norm_ratio(log_a: jax.Array) -> jax.Array:
+  """log Gamma(a + 1/2) - log Gamma(a) - log(a) / 2: the peak of a t over that of a Gaussian."""
+  a = jnp.exp(log_a)
   remainders = stirling_remainder(a + 0.5) - stirling_remainder(a)
-  return a * jnp.log1p(0.5 / a) - 0.5 + remainders
+  return a * jnp.log1p(0.5 * jnp.exp(-log_a)) - 0.5 + remainders

@@ -33,6 +33,8 @@ class TrainConfig:
   """Micro-batches that a batch is split into, to save memory."""
   ema_decay: float | None = None
   """Decay of the moving average of the parameters; None for none."""
+  grad_norm: bool = False
+  """Log the gradient's global norm, before clipping."""
   eval_every: int | None = None
   """Steps between evaluations; None: only at the end."""
   parallel: Literal["jit", "pmap"] = free("jit")

@@ -62,7 +62,7 @@ class TrainResult(NamedTuple):
 
 
 class NonFiniteError(FloatingPointError):
-  """The loss, the gradient's norm or another metric became infinite or not a number."""
+  """The loss, another metric or the state became infinite or not a number."""
 
 
 class Preempted(SystemExit):
@@ -169,6 +169,7 @@ def _prepare(
     transform=transform,
     accumulate=config.accumulate,
     ema_decay=config.ema_decay,
+    grad_norm=config.grad_norm,
     axis_name=config.axis_name,
     unroll=jax.default_backend() == "cpu",
   )
@@ -228,6 +229,7 @@ def _advance(run: _Run, config: TrainConfig, evaluate: EvalFn | None) -> TrainRe
     if evaluate is not None and evaluating:
       run.log.write(last, {f"eval/{k}": _plain(v) for k, v in evaluate(state).items()})
     if saving:
+      _check_state(last, state, run.manager)
       meta = {"feed": run.feed.state(last), "versions": versions()}
       checkpoint.save(run.manager, last, {"train": state, "key": run.key_data}, meta)
     if stopping:
@@ -341,14 +343,36 @@ def _plain(value: Any) -> Any:
   return np.asarray(value).tolist()
 
 
-def _check_finite(first: int, values: dict[str, np.ndarray], manager: Any) -> None:
+def _check_finite(
+  first: int, values: dict[str, np.ndarray], manager: ocp.CheckpointManager
+) -> None:
+  """Every metric of every step of a call; the first step that fails is named."""
   for offset in range(len(values["loss"])):
-    bad = [k for k, v in values.items() if not np.all(np.isfinite(v[offset]))]
+    bad = {k: v[offset] for k, v in values.items() if not np.all(np.isfinite(v[offset]))}
     if bad:
-      manager.wait_until_finished()
-      good = manager.latest_step()
-      where = f"{manager.directory}/{good}" if good is not None else "none was saved yet"
-      shown = ", ".join(f"{k} = {_plain(values[k][offset])}" for k in bad)
-      raise NonFiniteError(
-        f"step {first + offset + 1}: {shown}. Nothing was saved since; last good checkpoint: {where}"
-      )
+      shown = ", ".join(f"{k} = {_plain(v)}" for k, v in bad.items())
+      raise _non_finite(first + offset + 1, shown, manager)
+
+
+def _check_state(step: int, state: TrainState, manager: ocp.CheckpointManager) -> None:
+  """A gradient may spoil the state after a last finite loss: such a state is not saved."""
+  flags = jax.device_get(_finite_arrays(state))
+  bad = [
+    jax.tree_util.keystr(path, simple=True, separator="/")
+    for path, ok in jax.tree_util.tree_leaves_with_path(flags)
+    if not ok
+  ]
+  if bad:
+    raise _non_finite(step, f"after its update {', '.join(bad[:5])} are not finite", manager)
+
+
+@jax.jit
+def _finite_arrays(state: PyTree) -> PyTree:
+  return jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), state)
+
+
+def _non_finite(step: int, what: str, manager: ocp.CheckpointManager) -> NonFiniteError:
+  manager.wait_until_finished()
+  good = manager.latest_step()
+  where = f"{manager.directory}/{good}" if good is not None else "none was saved yet"
+  return NonFiniteError(f"step {step}: {what}. Last good checkpoint: {where}")

@@ -25,7 +25,7 @@ def check_same(found: list[dict], expected: list[dict]) -> None:
   for line, wanted in zip(found, expected):
     assert line.keys() == wanted.keys()
     for name in wanted:
-      # grad_norm is of 1e1 and less; the losses are sums of 36 terms of float32.
+      # The losses are sums of 36 terms of float32.
       np.testing.assert_allclose(line[name], wanted[name], rtol=2e-5, err_msg=f"{name}: {line}")
 
 

@@ -179,7 +179,9 @@ def test_non_finite_gradient_at_a_checkpoint_is_not_saved(tmp_path):
     return spoiled, (count + 1, metrics)
 
   init = lambda key: (problem.init(key)[0], jnp.int32(0))
-  with pytest.raises(training.NonFiniteError, match=r"step 20: grad_norm = (inf|nan)\."):
+  with pytest.raises(
+    training.NonFiniteError, match=r"step 20: after its update .*params/b.* not finite"
+  ):
     problem.run(tmp_path, objective=objective, init=init)
   assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["10"]
 

@@ -33,7 +33,9 @@ def exact_gradient(w, x, y):
 def test_one_step_of_gradient_descent(accumulate, unroll):
   data, optimizer = batch(), optax.sgd(0.05)
   state = init_train_state({"w": jnp.arange(5.0)}, optimizer)
-  step = jax.jit(make_train_step(quiet, optimizer, accumulate=accumulate, unroll=unroll))
+  step = jax.jit(
+    make_train_step(quiet, optimizer, accumulate=accumulate, unroll=unroll, grad_norm=True)
+  )
   new, metrics = step(state, jax.random.key(0), data)
   gradient = exact_gradient(jnp.arange(5.0), data["x"], data["y"])
   np.testing.assert_allclose(new.params["w"], np.arange(5) - 0.05 * gradient, rtol=1e-5, atol=1e-6)
@@ -60,7 +62,9 @@ def test_per_device_step_is_the_global_one(how):
   data, optimizer, key = batch(), optax.sgd(0.05), jax.random.key(3)
   state = init_train_state({"w": jnp.arange(5.0)}, optimizer)
   noisy = lambda key, row: row | {"x": row["x"] + jax.random.normal(key, (5,))}
-  make = lambda axis_name: make_train_step(quiet, optimizer, transform=noisy, axis_name=axis_name)
+  make = lambda axis_name: make_train_step(
+    quiet, optimizer, transform=noisy, grad_norm=True, axis_name=axis_name
+  )
   expected, expected_metrics = jax.jit(make(None))(state, key, data)
   if how == "pmap":
     split = {k: v.reshape(4, 3, *v.shape[1:]) for k, v in data.items()}

@@ -1,10 +1,34 @@
 """The evidence lower bound, its weighted forms and its regularisers."""
 
-from latentjax.losses.elbo.bound import elbo
+from latentjax.losses.elbo.bound import autogen_bound, elbo, infovae_bound
+from latentjax.losses.elbo.density_ratio import (
+  permute_dims,
+  tc_density_ratio,
+  tc_discriminator_loss,
+)
+from latentjax.losses.elbo.discrepancy import mmd
+from latentjax.losses.elbo.moments import dip_penalty
+from latentjax.losses.elbo.rate import balanced_kl, capacity_loss, constrained_kl_loss, free_bits
 from latentjax.losses.elbo.total_correlation import (
   TotalCorrelationTerms,
   tcvae_kl,
   total_correlation_terms,
 )
 
-__all__ = ["TotalCorrelationTerms", "elbo", "tcvae_kl", "total_correlation_terms"]
+__all__ = [
+  "TotalCorrelationTerms",
+  "autogen_bound",
+  "balanced_kl",
+  "capacity_loss",
+  "constrained_kl_loss",
+  "dip_penalty",
+  "elbo",
+  "free_bits",
+  "infovae_bound",
+  "mmd",
+  "permute_dims",
+  "tc_density_ratio",
+  "tc_discriminator_loss",
+  "tcvae_kl",
+  "total_correlation_terms",
+]

@@ -114,8 +114,8 @@ def total_correlation_terms(
     log_joint, log_marginals = jax.vmap(row)((z, indices))
   else:
     # Without the checkpoint every block would keep its part of the joint for the gradient.
-    row, block_size = jax.checkpoint(row), min(block_size, len(z))
-    log_joint, log_marginals = jax.lax.map(row, (z, indices), batch_size=block_size)
+    block_size = min(block_size, z.shape[0])
+    log_joint, log_marginals = jax.lax.map(jax.checkpoint(row), (z, indices), batch_size=block_size)
   log_conditional = gaussian.log_prob(z, mean, log_scale)
   return TotalCorrelationTerms(
     log_conditional - log_joint,
@@ -145,9 +145,10 @@ def tcvae_kl(
     gamma: weight of the dimension-wise divergence. Can be traced.
 
   Returns:
-    Penalty in nats, shape (B,). Gradient flows to the terms.
+    Penalty in nats, shape (B,), float32 or wider. Gradient flows to the terms.
 
   Raises:
+    TypeError: if a term is not floating point.
     ValueError: if the shapes differ or a weight is not finite.
 
   Example:
@@ -159,14 +160,15 @@ def tcvae_kl(
       arXiv:1802.04942
     Li et al., Learning Disentangled Representations for Time Series, 2021. arXiv:2105.08179
   """
+  check_float(**terms._asdict())
   check_same_shape(**terms._asdict())
   check_range(-math.inf, math.inf, strict=True, alpha=alpha, beta=beta, gamma=gamma)
-  return sum(weight * term for weight, term in zip((alpha, beta, gamma), terms, strict=True))
+  dtype = wide_dtype(*terms)
+  weights = (jnp.asarray(weight, dtype) for weight in (alpha, beta, gamma))
+  return jnp.sum(jnp.stack([weight * term for weight, term in zip(weights, terms)]), axis=0)
 
 
-def _mixture_log_weights(
-  batch_size: int, dataset_size: int, estimator: str
-) -> tuple[float, float]:
+def _mixture_log_weights(batch_size: int, dataset_size: int, estimator: str) -> tuple[float, float]:
   """Log of the weight of a row's own component and of every other."""
   if dataset_size < batch_size:
     raise ValueError(

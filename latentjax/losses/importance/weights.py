@@ -34,8 +34,8 @@ def normalized_weights(log_w: ArrayLike) -> jax.Array:
     ValueError: if log_w is not of rank 2, or K is 0.
 
   Example:
-    >>> normalized_weights(jnp.array([[0.0], [jnp.log(3.0)]]))[:, 0].tolist()
-    [0.25, 0.75]
+    >>> normalized_weights(jnp.zeros((2, 1)))[:, 0].tolist()
+    [0.5, 0.5]
 
   References:
     Burda et al., Importance Weighted Autoencoders, 2016, section 3. arXiv:1509.00519
@@ -59,8 +59,8 @@ def effective_sample_size(log_w: ArrayLike) -> jax.Array:
     ValueError: if log_w is not of rank 2, or K is 0.
 
   Example:
-    >>> effective_sample_size(jnp.zeros((5, 1))).tolist()
-    [5.0]
+    >>> effective_sample_size(jnp.zeros((4, 1))).tolist()
+    [4.0]
 
   References:
     Kong, A Note on Importance Sampling using Standardized Weights, 1992.
