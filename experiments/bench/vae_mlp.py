@@ -34,6 +34,7 @@ SIDES = {
   "ours": ("vae_mlp_ours", "", False),
   "torch": ("vae_mlp_torch", "", True),
   "torch_fused": ("vae_mlp_torch", "fused", True),
+  "torch_loader": ("vae_mlp_torch", "loader", True),
   "pythae": ("vae_mlp_pythae", "", True),
   "plain_jax": ("vae_mlp_plain_jax", "", False),
 }
@@ -65,7 +66,7 @@ class Config:
   torch_python: Path | None = None
   """Python of an environment with torch and pythae."""
   sides: str = "ours,torch,pythae"
-  """Which sides, in this order; also there: torch_fused, plain_jax."""
+  """Which sides, in this order; also there: torch_fused, torch_loader, plain_jax."""
   rounds: int = MIN_ROUNDS
   """Turns of each side; the goals are judged from 5 on."""
   seconds: float = 5.0

@@ -1,4 +1,7 @@
-"""The plain PyTorch loop: the data as one float tensor, a permutation per epoch, `torch.optim.Adam`."""
+"""The plain PyTorch loop with `torch.optim.Adam`: the data as one float tensor, a permutation per epoch.
+
+Variants: "fused" takes the fused Adam, "loader" a `DataLoader` over the tensor, as most scripts do.
+"""
 
 import time
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from experiments.bench import worker
 
@@ -42,6 +46,10 @@ def main() -> None:
   optimizer = torch.optim.Adam(model.parameters(), lr=problem.learning_rate, fused=fused)
 
   def epochs() -> Iterator[torch.Tensor]:
+    while problem.variant == "loader":
+      loader = DataLoader(TensorDataset(x), batch_size=problem.batch_size, shuffle=True)
+      for (batch,) in loader:
+        yield batch
     while True:
       order = torch.randperm(len(x))
       for i in range(0, len(x), problem.batch_size):

@@ -25,7 +25,7 @@ check = partial(check_kernel, batch_axes=1)
 
 def in_float64(fn, *args, **kwargs):
   with jax.enable_x64(True):
-    return np.asarray(jax.vmap(lambda *a: fn(*a, **kwargs))(*args))
+    return np.asarray(jax.jit(jax.vmap(partial(fn, **kwargs)))(*args))
 
 
 def test_renyi_bound():

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
@@ -21,6 +22,13 @@ from latentjax.collectives import all_gather_rows, row_offset
 from latentjax.densities import gaussian
 
 __all__ = ["TotalCorrelationTerms", "tcvae_kl", "total_correlation_terms"]
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+Columns = tuple[jax.Array, jax.Array]
+Latent = tuple[jax.Array, jax.Array, jax.Array]
+LogWeights = tuple[float, float]
 
 
 class TotalCorrelationTerms(NamedTuple):
@@ -58,8 +66,9 @@ def total_correlation_terms(
   its marginals q(z_d). The weights are, "weighted": c = 1 / (N B), and "stratified": 1 / N at
   j = i and (N - 1) / (N (B - 1)) elsewhere. The terms add up to log q(z|x) - log p(z) without error.
 
-  The weighted estimate of log q(z) is low, by up to log N and in each of the marginals too: its
-  constant (D - 1) log N in the total correlation has no gradient. The stratified estimate of q(z) is
+  The weighted estimates of log q(z) and of each log q(z_d) are low, by between log B (the own
+  component outweighs the others) and about log N; by exactly log N at B = N, where the total
+  correlation is (D - 1) log N too high. The stratified estimate of q(z) is
   unbiased for a batch drawn without replacement, and at B = N all terms are exact; by Jensen log q(z)
   is still low for B < N. Deviation: the paper's stratified weights are 1 / (B - 1) for all j but i
   and one arbitrary other; these here are their average over which one, with the same mean and less
@@ -77,7 +86,7 @@ def total_correlation_terms(
 
   Returns:
     The three terms in nats, each of shape (B,), float32 or wider; p(z) is N(0, I). Gradient flows to
-    all arguments, from every example's terms to every other's mean and log_scale.
+    all arguments, from every example's terms to every other's mean and log_scale, in reverse mode.
 
   Raises:
     TypeError: if an array is not floating point or a size is not an integer.
@@ -105,17 +114,11 @@ def total_correlation_terms(
     check_positive_int(block_size=block_size)
   dtype = wide_dtype(z, mean, log_scale)
   z, mean, log_scale = (jnp.asarray(array, dtype) for array in (z, mean, log_scale))
-  columns = [all_gather_rows(array, axis_name).T for array in (mean, log_scale)]
-  weights = _mixture_log_weights(columns[0].shape[1], dataset_size, estimator)
+  columns = (all_gather_rows(mean, axis_name).T, all_gather_rows(log_scale, axis_name).T)
+  log_weights = _mixture_log_weights(columns[0].shape[1], dataset_size, estimator)
   indices = row_offset(z.shape[0], axis_name) + jnp.arange(z.shape[0])
-
-  row = partial(_aggregate_log_probs, columns=columns, log_weights=weights)
-  if block_size is None:
-    log_joint, log_marginals = jax.vmap(row)((z, indices))
-  else:
-    # Without the checkpoint every block would keep its part of the joint for the gradient.
-    block_size = min(block_size, z.shape[0])
-    log_joint, log_marginals = jax.lax.map(jax.checkpoint(row), (z, indices), batch_size=block_size)
+  block_size = z.shape[0] if block_size is None else min(block_size, z.shape[0])
+  log_joint, log_marginals = _in_blocks(z, indices, columns, log_weights, block_size)
   log_conditional = gaussian.log_prob(z, mean, log_scale)
   return TotalCorrelationTerms(
     log_conditional - log_joint,
@@ -182,27 +185,93 @@ def _mixture_log_weights(batch_size: int, dataset_size: int, estimator: str) -> 
   return -math.log(dataset_size), math.log(others)
 
 
-def _aggregate_log_probs(
-  row: tuple[jax.Array, jax.Array],
-  columns: list[jax.Array],
-  log_weights: tuple[float, float],
+def _in_blocks(
+  z: jax.Array, indices: jax.Array, columns: Columns, log_weights: LogWeights, block_size: int
 ) -> tuple[jax.Array, jax.Array]:
-  """log q(z) and sum_d log q(z_d) of one row z (D,), with means and log scales (D, B).
+  """`_log_mixtures` of `block_size` rows at a time; rows that fill up the last block are cut off."""
+  num_rows = z.shape[0]
+  padding = -num_rows % block_size
+  blocks = (
+    jnp.pad(z, ((0, padding), (0, 0))).reshape(-1, block_size, z.shape[1]),
+    jnp.pad(indices, (0, padding)).reshape(-1, block_size),
+  )
+  run = lambda block: _log_mixtures(log_weights, *block, columns)
+  log_joint, log_marginals = jax.lax.map(run, blocks)
+  return log_joint.reshape(-1)[:num_rows], log_marginals.reshape(-1)[:num_rows]
 
-  One latent variable at a time: its log densities under all B components are added to those of the
-  joint and forgotten, and made again for the gradient.
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _log_mixtures(
+  log_weights: LogWeights, z: jax.Array, indices: jax.Array, columns: Columns
+) -> tuple[jax.Array, jax.Array]:
+  """log q(z) and sum_d log q(z_d) of rows z (R, D), with means and log scales (D, B).
+
+  One latent variable at a time: its (R, B) log densities are added to those of the joint and
+  forgotten. The gradient is written out because it makes them again with one exponential and no
+  reduction, from the log sums kept by the forward pass.
   """
-  z, index = row
+  return _forward(log_weights, z, indices, columns)[0]
+
+
+def _forward(
+  log_weights: LogWeights, z: jax.Array, indices: jax.Array, columns: Columns
+) -> tuple[tuple[jax.Array, jax.Array], tuple]:
+  weights = _weight_matrix(log_weights, indices, columns)
+
+  def add_latent(joint: jax.Array, latent: Latent) -> tuple[jax.Array, jax.Array]:
+    log_prob = _log_prob(*latent)[0]
+    return joint + log_prob, jax.nn.logsumexp(log_prob + weights, axis=1)
+
+  joint, log_marginals = jax.lax.scan(add_latent, _zeros(z, columns), (z.T, *columns))
+  log_joint = jax.nn.logsumexp(joint + weights, axis=1)
+  residuals = (z, indices, columns, log_joint, log_marginals)
+  return (log_joint, jnp.sum(log_marginals, axis=0)), residuals
+
+
+def _backward(log_weights: LogWeights, residuals: tuple, grads: tuple) -> tuple:
+  z, indices, columns, log_joint, log_marginals = residuals
+  grad_joint, grad_marginal = (grad[:, None] for grad in grads)
+  weights = _weight_matrix(log_weights, indices, columns)
+  latents = (z.T, *columns)
+  add_latent = lambda joint, latent: (joint + _log_prob(*latent)[0], None)
+  joint, _ = jax.lax.scan(add_latent, _zeros(z, columns), latents)
+  # Gradient of the joint with respect to every log density, the same for all latent variables.
+  shared = grad_joint * jnp.exp(joint + weights - log_joint[:, None])
+  ones = jnp.ones(z.shape[0], z.dtype)
+  dot = partial(jnp.matmul, precision="highest")
+
+  def latent_grads(_: None, inputs: tuple[Latent, jax.Array]) -> tuple[None, tuple]:
+    latent, log_marginal = inputs
+    log_prob, standardised = _log_prob(*latent)
+    grad = shared + grad_marginal * jnp.exp(log_prob + weights - log_marginal[:, None])
+    pull, precision = grad * standardised, jnp.exp(-latent[2])
+    # Sums as matrix products, whose operands are computed once and not once per sum.
+    grad_log_scale = dot(ones, pull * standardised - grad)
+    return None, (-dot(pull, precision), dot(ones, pull) * precision, grad_log_scale)
+
+  _, (grad_z, *grad_columns) = jax.lax.scan(latent_grads, None, (latents, log_marginals))
+  return grad_z.T, np.zeros(indices.shape, jax.dtypes.float0), tuple(grad_columns)
+
+
+_log_mixtures.defvjp(_forward, _backward)
+
+
+def _log_prob(z: jax.Array, mean: jax.Array, log_scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Log densities (R, B) of one latent variable, z (R,), and its standardised values."""
+  standardised = (z[:, None] - mean) * jnp.exp(-log_scale)
+  return -0.5 * jnp.square(standardised) - log_scale - _HALF_LOG_2PI, standardised
+
+
+def _weight_matrix(
+  log_weights: LogWeights, indices: jax.Array, columns: Columns
+) -> jax.Array | float:
   own, other = log_weights
-  is_own = jnp.arange(columns[0].shape[1]) == index
-  weights = other if own == other else jnp.where(is_own, own, other)
+  if own == other:
+    return other
+  is_own = indices[:, None] == jnp.arange(columns[0].shape[1])
+  return jnp.where(is_own, own, other).astype(columns[0].dtype)
 
-  @jax.checkpoint
-  def add_latent(joint: jax.Array, latent: tuple) -> tuple[jax.Array, jax.Array]:
-    z_d, mean, log_scale = latent
-    log_prob = gaussian.log_prob(z_d, mean, log_scale, event_ndim=0)
-    return joint + log_prob, jax.nn.logsumexp(log_prob + weights)
 
-  joint = jnp.zeros_like(columns[0][0])
-  joint, log_marginals = jax.lax.scan(add_latent, joint, (z, *columns))
-  return jax.nn.logsumexp(joint + weights), jnp.sum(log_marginals)
+def _zeros(z: jax.Array, columns: Columns) -> jax.Array:
+  # Made from the inputs, so that inside `shard_map` it varies over the devices as they do.
+  return jnp.zeros_like(z[:, :1] + columns[0][:1])
