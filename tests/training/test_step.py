@@ -1,5 +1,6 @@
 """The train step against plain numpy, on one device and per device."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,6 +106,15 @@ def test_every_row_has_its_own_key():
   state = init_train_state({"w": jnp.zeros(5)}, optimizer, model_state=jnp.zeros(12))
   drawn = np.asarray(step(state, jax.random.key(0), batch())[0].model_state)
   assert len(np.unique(drawn)) == 12
+
+
+def test_one_trace_serves_every_step():
+  optimizer = optax.adam(1e-2)
+  step = jax.jit(chex.assert_max_traces(make_train_step(problem.objective, optimizer), n=1))
+  state = init_train_state(problem.init(jax.random.key(0))[0], optimizer)
+  for seed in range(3):
+    state, _ = step(state, jax.random.key(seed), batch())
+  assert int(state.step) == 3
 
 
 def test_bad_arguments_are_named():
