@@ -1,7 +1,7 @@
 r"""Modified Bessel functions of the first kind for any order and argument, in one formula.
 
 With I_v(x) x^-v = e^x f_v(x), f is smooth at x = 0 and its logarithm is never large. Debye's uniform
-expansion gives it for orders above 12, for x from 0 to infinity; the stable downward recurrence of
+expansion gives it for orders from 9 up, for x from 0 to infinity; the stable downward recurrence of
 the ratios I_{v+1} / I_v takes it to a lower order.
 """
 
@@ -11,7 +11,7 @@ from fractions import Fraction
 import jax
 import jax.numpy as jnp
 
-_LEAST_ORDER = 12
+_LEAST_ORDER = 9
 _NUM_TERMS = 7
 
 
@@ -50,11 +50,11 @@ def log_bessel(order: float, x: jax.Array) -> tuple[jax.Array, jax.Array]:
   ratio = jnp.exp(log_ratio + log_next - log_top)
   total = top + root
   log_value = top * top / (root + x) - order * jnp.log(total) + log_top
+  product = jnp.ones_like(x)
   for step in reversed(range(steps)):
     ratio = 1 / (2 * (order + step + 1) + x * x * ratio)
-    # Each ratio is about 1 / total, so these logarithms are small.
-    log_value -= jnp.log(ratio * total)
-  return log_value - 0.5 * math.log(2 * math.pi), ratio
+    product *= ratio * total  # about one
+  return log_value - jnp.log(product) - 0.5 * math.log(2 * math.pi), ratio
 
 
 def _debye_part(order: float, x: jax.Array) -> jax.Array:

@@ -40,8 +40,8 @@ def log_prob(x: ArrayLike, logits: ArrayLike, *, event_ndim: int = 1) -> jax.Arr
       rank.
 
   Example:
-    >>> float(log_prob(jnp.full(1, 0.3), jnp.zeros(1)))  # uniform
-    0.0
+    >>> float(log_prob(jnp.ones(1), jnp.log(jnp.full(1, 2.0))))  # log(2 log 2)
+    0.326634...
 
   References:
     Loaiza-Ganem & Cunningham, The Continuous Bernoulli: Fixing a Pervasive Error in Variational

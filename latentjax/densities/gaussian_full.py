@@ -7,7 +7,7 @@ unconstrained matrix becomes such a factor by `scale_tril_from`. The last axis i
 event. In all functions leading axes may be missing from any array, and among arrays of equal rank
 batch axes may have size 1; everything else is refused. Results are float32 (float64 for float64
 inputs) whatever lower precision the inputs have; samples and means keep the parameters' dtype.
-Values and gradients are finite for diagonals between exp(-40) and exp(40).
+Values and gradients are finite for diagonals between exp(-25) and exp(40).
 """
 
 import math
@@ -85,7 +85,7 @@ def log_prob(
     Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.43.
   """
   x, mean, scale_tril = _promote(event_ndim, {"x": x, "mean": mean}, {"scale_tril": scale_tril})
-  squares = jnp.square(_solve(scale_tril, x - mean))
+  squares = jnp.square(solve(scale_tril, x - mean))
   # The diagonal may have fewer batch axes than x: one sum per row, after broadcasting.
   log_p = -0.5 * squares - _log_diagonal(scale_tril) - _HALF_LOG_2PI
   return sum_event(log_p, event_ndim)
@@ -242,9 +242,9 @@ def kl(
   )
   # The columns of L_q are solved for like points.
   columns = jnp.swapaxes(jnp.tril(scale_tril_q), -1, -2)
-  ratio = jnp.sum(jnp.square(_solve(scale_tril_p[..., None, :, :], columns)), axis=-2)
+  ratio = jnp.sum(jnp.square(solve(scale_tril_p[..., None, :, :], columns)), axis=-2)
   log_ratio = _log_diagonal(scale_tril_q) - _log_diagonal(scale_tril_p)
-  shift = jnp.square(_solve(scale_tril_p, mean_q - mean_p))
+  shift = jnp.square(solve(scale_tril_p, mean_q - mean_p))
   return sum_event(0.5 * (ratio + shift - 1) - log_ratio, event_ndim)
 
 
@@ -272,7 +272,7 @@ def _log_diagonal(scale_tril: jax.Array) -> jax.Array:
   return jnp.log(jnp.abs(jnp.diagonal(scale_tril, axis1=-2, axis2=-1)))
 
 
-def _solve(scale_tril: jax.Array, points: jax.Array) -> jax.Array:
+def solve(scale_tril: jax.Array, points: jax.Array) -> jax.Array:
   """L^-1 of every point; a factor that points share is not copied for each of them."""
   solve = jnp.vectorize(
     lambda factor, point: jax.scipy.linalg.solve_triangular(factor, point, lower=True),

@@ -181,7 +181,7 @@ def entropy(
 
   Example:
     >>> float(entropy(jnp.zeros(1), jnp.zeros(1), jnp.zeros(1)))  # log 4 pi (Cauchy)
-    2.531024...
+    2.53102...
 
   References:
     Cover & Thomas, Elements of Information Theory, 2006, table 17.1.
