@@ -61,7 +61,7 @@ def send_at(process: subprocess.Popen, folder: Path, step: int, which: signal.Si
     if reached(folder) >= step:
       process.send_signal(which)
       return
-    time.sleep(0.001)
+    time.sleep(0.005)
   raise AssertionError(f"the run ended or hung before step {step}: {process.communicate()}")
 
 

@@ -1,5 +1,6 @@
 """One run, on however many devices and processes, gives the same losses to float rounding."""
 
+import signal
 import socket
 
 import numpy as np
@@ -49,6 +50,20 @@ def test_two_processes_are_one_with_four_devices(parallel, folder, one_device):
   name = f"processes-{parallel}"
   runs.finish_all(start_two(folder / name, **BASE, parallel=parallel))
   check_same(runs.logged(folder / name), one_device)
+
+
+def test_sigterm_stops_two_processes_at_the_same_step(folder):
+  config = BASE | {"steps": 800, "checkpoint_every": 400}
+  stopped = start_two(folder / "terminated", **config)
+  runs.send_at(stopped[0], folder / "terminated", 100, signal.SIGTERM)
+  stopped[1].send_signal(signal.SIGTERM)
+  runs.finish_all(stopped)
+  last = runs.reached(folder / "terminated")
+  assert 100 <= last < config["steps"], f"stopped at {last}"
+  assert (folder / "terminated" / "checkpoints" / str(last)).is_dir(), "no checkpoint where it stopped"
+  # One process with four devices goes on from it: the state was whole, and the same in both.
+  finished = runs.run(folder / "terminated", devices=4, **config)
+  assert finished["steps_run"] == config["steps"] - last
 
 
 def start_two(folder, **config):
