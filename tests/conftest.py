@@ -19,6 +19,11 @@ jax.config.update("jax_disable_most_optimizations", True)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Files that start processes of their own first: the longest work must not begin last."""
+  items.sort(key=lambda item: item.path.parent.name not in ("training", "experiments"))
+
+
 @pytest.fixture
 def key() -> jax.Array:
   return jax.random.key(0)

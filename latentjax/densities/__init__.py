@@ -6,6 +6,42 @@ Its functions take the family's parameters in one fixed order: `log_prob(x, *par
 axes are one event and are summed over.
 """
 
-from latentjax.densities import bernoulli, gaussian
+from latentjax.densities import (
+  bernoulli,
+  categorical,
+  continuous_bernoulli,
+  discretized_logistic,
+  discretized_logistic_mixture,
+  gaussian,
+  gaussian_full,
+  gaussian_optimal,
+  gumbel_softmax,
+  laplace,
+  mixture,
+  negative_binomial,
+  normal_inverse_wishart,
+  poisson,
+  product_of_experts,
+  student_t,
+  zero_inflated_negative_binomial,
+)
 
-__all__ = ["bernoulli", "gaussian"]
+__all__ = [
+  "bernoulli",
+  "categorical",
+  "continuous_bernoulli",
+  "discretized_logistic",
+  "discretized_logistic_mixture",
+  "gaussian",
+  "gaussian_full",
+  "gaussian_optimal",
+  "gumbel_softmax",
+  "laplace",
+  "mixture",
+  "negative_binomial",
+  "normal_inverse_wishart",
+  "poisson",
+  "product_of_experts",
+  "student_t",
+  "zero_inflated_negative_binomial",
+]

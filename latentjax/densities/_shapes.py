@@ -1,7 +1,7 @@
 """What all densities share: how arguments broadcast, which axes are summed, where samples go."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,12 @@ def widen(*arrays: ArrayLike) -> tuple[jax.Array, ...]:
   return tuple(jnp.asarray(array, dtype) for array in arrays)
 
 
+def counts_to_float(x: ArrayLike) -> ArrayLike:
+  """Integer counts as floating point; everything else as it came, to be checked by `promote`."""
+  is_integer = jnp.issubdtype(jnp.result_type(x), jnp.integer)
+  return jnp.asarray(x, jnp.float32) if is_integer else x
+
+
 def check_shapes(event_ndim: int | None, shapes: Mapping[str, Shape]) -> None:
   """Refuses shapes that combine only by silent stretching.
 
@@ -89,6 +95,31 @@ def draw_samples(
   # Without a batch axis the K samples are the rows.
   axis = min(1, len(shape))
   return draw_rows(key, draw, (num_samples, *shape), axis=axis, axis_name=axis_name)
+
+
+def draw_by_row(
+  key: jax.Array,
+  draw: Callable[..., jax.Array],
+  params: Sequence[jax.Array],
+  num_samples: int | None,
+  axis_name: str | None,
+) -> jax.Array:
+  """Like `draw_samples`, for noise whose law depends on the row: `draw(key, shape, *row_params)`.
+
+  The parameters have the batch axis first, or are all scalars. What `draw` returns may have any
+  number of axes after those of the samples.
+  """
+  if num_samples is not None:
+    check_positive_int(num_samples=num_samples)
+
+  def draw_row(row_key: jax.Array, *row: jax.Array) -> jax.Array:
+    leading = () if num_samples is None else (num_samples,)
+    return draw(row_key, (*leading, *row[0].shape), *row)
+
+  if not params[0].shape:
+    return draw_row(key, *params)
+  keys = draw_rows(key, lambda row_key, _: row_key, params[0].shape[:1], axis_name=axis_name)
+  return jax.vmap(draw_row, out_axes=0 if num_samples is None else 1)(keys, *params)
 
 
 def _combine(shapes: list[Shape], rank: int, event_ndim: int) -> bool:

@@ -1,4 +1,4 @@
-"""What every latent-variable model with Gaussian q(z|x) and prior N(0, I) offers besides training."""
+"""What every latent-variable model with Gaussian q(z|x) offers besides training."""
 
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from latentjax.checks import check_positive_int, check_rank, check_same_shape
 from latentjax.densities import gaussian
 
-__all__ = ["BoundTerms", "LatentModel", "make_latent_model"]
+__all__ = ["BoundTerms", "LatentModel", "Prior", "make_latent_model", "standard_normal_prior"]
 
 Params = Any
 Batch = Mapping[str, jax.Array]
@@ -28,6 +28,21 @@ class BoundTerms(NamedTuple):
   kl: jax.Array
 
 
+class Prior(NamedTuple):
+  """Distribution of z, with parameters in the model's own `params` where it has any.
+
+  Attributes:
+    log_prob: `(params, z) -> log p(z)` in nats for z of shape (..., Z), shape (...).
+    sample: `(params, key, num_samples) -> z`, shape (num_samples, Z).
+    kl: `(params, mean, log_scale) -> KL(q(z|x) || p(z))` in nats, shape (B,), for a diagonal Gaussian
+      q; None where it has no closed form and is to be estimated at the samples of z.
+  """
+
+  log_prob: Callable[[Params, jax.Array], jax.Array]
+  sample: Callable[[Params, jax.Array, int], jax.Array]
+  kl: Callable[[Params, jax.Array, jax.Array], jax.Array] | None = None
+
+
 class LatentModel(NamedTuple):
   """A training objective and the functions of the model it trains.
 
@@ -43,6 +58,7 @@ class LatentModel(NamedTuple):
       ...).
     log_weights: `(params, key, x, *, num_samples) -> log p(x, z) - log q(z|x)` for z from q, shape
       (num_samples, B).
+    init_state: the model_state that training starts with; () where the objective carries nothing.
   """
 
   objective: Objective
@@ -51,6 +67,20 @@ class LatentModel(NamedTuple):
   decode: Callable[[Params, jax.Array], jax.Array]
   sample: Callable[[Params, jax.Array, int], jax.Array]
   log_weights: Callable[..., jax.Array]
+  init_state: Any = ()
+
+
+def standard_normal_prior(latent_dim: int) -> Prior:
+  """The prior N(0, I)."""
+
+  def sample(params: Params, key: jax.Array, num_samples: int) -> jax.Array:
+    return jax.random.normal(key, (num_samples, latent_dim))
+
+  return Prior(
+    lambda params, z: gaussian.standard_log_prob(z),
+    sample,
+    lambda params, mean, log_scale: gaussian.kl_standard(mean, log_scale),
+  )
 
 
 def make_latent_model(
@@ -61,6 +91,8 @@ def make_latent_model(
   *,
   likelihood: ModuleType,
   latent_dim: int,
+  prior: Prior | None = None,
+  init_state: Any = (),
 ) -> LatentModel:
   """Completes an objective and its bound with the functions that depend on the networks alone.
 
@@ -71,11 +103,14 @@ def make_latent_model(
     decode_fn: `(params, z) -> parameters of p(x|z)`, an array or a tuple of arrays.
     likelihood: density family of p(x|z), a module such as `latentjax.densities.bernoulli`.
     latent_dim: Z.
+    prior: p(z); N(0, I) by default.
+    init_state: the model_state that training starts with.
 
   Returns:
     The model.
   """
   check_positive_int(latent_dim=latent_dim)
+  prior_z = standard_normal_prior(latent_dim) if prior is None else prior
 
   def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return posterior(encode_fn, params, x)
@@ -85,15 +120,15 @@ def make_latent_model(
 
   def sample(params: Params, key: jax.Array, num_samples: int) -> jax.Array:
     check_positive_int(num_samples=num_samples)
-    return decode(params, jax.random.normal(key, (num_samples, latent_dim)))
+    return decode(params, prior_z.sample(params, key, num_samples))
 
   def log_weights(params: Params, key: jax.Array, x: jax.Array, *, num_samples: int) -> jax.Array:
     mean, log_scale = posterior(encode_fn, params, x)
     z = gaussian.sample(key, mean, log_scale, num_samples=num_samples)
-    log_joint = log_likelihood(decode_fn, likelihood, params, x, z) + gaussian.standard_log_prob(z)
+    log_joint = log_likelihood(decode_fn, likelihood, params, x, z) + prior_z.log_prob(params, z)
     return log_joint - gaussian.log_prob(z, mean, log_scale)
 
-  return LatentModel(objective, bound, encode, decode, sample, log_weights)
+  return LatentModel(objective, bound, encode, decode, sample, log_weights, init_state)
 
 
 def posterior(encode_fn: EncodeFn, params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -116,7 +151,7 @@ def log_likelihood(
   # The network sees one batch. Examples are its slow axis, so a sharded batch stays where it is.
   flat = jnp.swapaxes(z, 0, 1).reshape(batch_size * num_samples, dim)
   x_params = [
-    param.reshape(batch_size, num_samples, *param.shape[1:]) if param.ndim == x.ndim else param
+    param.reshape(batch_size, num_samples, *param.shape[1:]) if param.ndim >= x.ndim else param
     for param in as_tuple(decode_fn(params, flat))
   ]
   return likelihood.log_prob(x[:, None], *x_params, event_ndim=x.ndim - 1).T

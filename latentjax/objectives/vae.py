@@ -4,25 +4,19 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_choice, check_positive_int, check_range
-from latentjax.densities import bernoulli, gaussian
+from latentjax.checks import check_range
+from latentjax.densities import bernoulli
 from latentjax.losses.elbo import elbo
+from latentjax.objectives.gaussian_vae import Draw, make_gaussian_vae
 from latentjax.objectives.latent_model import (
-  Batch,
-  BoundTerms,
   DecodeFn,
   EncodeFn,
   LatentModel,
   Metrics,
   Params,
-  log_likelihood,
-  make_latent_model,
-  mean_metrics,
-  posterior,
-  take_feature,
+  Prior,
 )
 
 __all__ = ["vae"]
@@ -34,13 +28,14 @@ def vae(
   *,
   latent_dim: int,
   likelihood: ModuleType = bernoulli,
+  prior: Prior | None = None,
   beta: ArrayLike = 1.0,
   num_samples: int = 1,
   estimator: str = "analytic",
   feature: str = "image",
   axis_name: str | None = None,
 ) -> LatentModel:
-  r"""Variational auto-encoder with a diagonal Gaussian posterior and the prior N(0, I).
+  r"""Variational auto-encoder with a diagonal Gaussian posterior and, by default, the prior N(0, I).
 
   .. math:: -\frac1B \sum_b \frac1K \sum_k \log p(x_b|z_{kb}) - \beta \, KL(q(z|x_b) \,\|\, p(z))
 
@@ -52,6 +47,7 @@ def vae(
     latent_dim: Z.
     likelihood: density family of p(x|z), a module such as `latentjax.densities.bernoulli` or
       `gaussian`.
+    prior: p(z), such as `vamp_prior`; N(0, I) by default.
     beta: weight of the divergence in the loss; the metrics and `bound` always have beta = 1.
     num_samples: K, samples of z per example.
     estimator: "analytic" takes the divergence in closed form (the paper's estimator B), "sampled"
@@ -81,31 +77,22 @@ def vae(
       arXiv:1312.6114
     Higgins et al., beta-VAE, 2017, eq. 4. https://openreview.net/forum?id=Sy2fzU9gl
   """
-  check_positive_int(num_samples=num_samples)
-  check_choice(("analytic", "sampled"), estimator=estimator)
   check_range(low=0.0, beta=beta)
 
-  def terms(params: Params, key: jax.Array, x: jax.Array, axis_name: str | None) -> BoundTerms:
-    mean, log_scale = posterior(encode_fn, params, x)
-    z = gaussian.sample(key, mean, log_scale, num_samples=num_samples, axis_name=axis_name)
-    log_p_x = jnp.mean(log_likelihood(decode_fn, likelihood, params, x, z), axis=0)
-    if estimator == "analytic":
-      kl = gaussian.kl_standard(mean, log_scale)
-    else:
-      log_q = gaussian.log_prob(z, mean, log_scale)
-      kl = jnp.mean(log_q - gaussian.standard_log_prob(z), axis=0)
-    return BoundTerms(elbo(log_p_x, kl), log_p_x, kl)
-
-  def objective(
-    params: Params, model_state: Any, key: jax.Array, batch: Batch
+  def loss_fn(
+    params: Params, model_state: Any, key: jax.Array, draw: Draw
   ) -> tuple[jax.Array, tuple[Any, Metrics]]:
-    bound_terms = terms(params, key, take_feature(batch, feature), axis_name)
-    loss = -jnp.mean(elbo(bound_terms.log_likelihood, bound_terms.kl, beta=beta))
-    return loss, (model_state, mean_metrics(bound_terms))
+    return -elbo(draw.log_likelihood, draw.kl, beta=beta), (model_state, {})
 
-  def bound(params: Params, key: jax.Array, x: jax.Array) -> BoundTerms:
-    return terms(params, key, x, None)
-
-  return make_latent_model(
-    objective, bound, encode_fn, decode_fn, likelihood=likelihood, latent_dim=latent_dim
+  return make_gaussian_vae(
+    encode_fn,
+    decode_fn,
+    loss_fn,
+    latent_dim=latent_dim,
+    likelihood=likelihood,
+    prior=prior,
+    num_samples=num_samples,
+    estimator=estimator,
+    feature=feature,
+    axis_name=axis_name,
   )

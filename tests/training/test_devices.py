@@ -60,7 +60,9 @@ def test_sigterm_stops_two_processes_at_the_same_step(folder):
   runs.finish_all(stopped)
   last = runs.reached(folder / "terminated")
   assert 100 <= last < config["steps"], f"stopped at {last}"
-  assert (folder / "terminated" / "checkpoints" / str(last)).is_dir(), "no checkpoint where it stopped"
+  assert (folder / "terminated" / "checkpoints" / str(last)).is_dir(), (
+    "no checkpoint where it stopped"
+  )
   # One process with four devices goes on from it: the state was whole, and the same in both.
   finished = runs.run(folder / "terminated", devices=4, **config)
   assert finished["steps_run"] == config["steps"] - last

@@ -1,0 +1,56 @@
+"""What densities on the unit sphere share: shapes, the sphere's area, points at an angle."""
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from latentjax.checks import check_float
+from latentjax.densities._shapes import check_shapes, widen
+
+
+def promote_directions(
+  event_ndim: int | None,
+  directions: Mapping[str, ArrayLike],
+  concentrations: Mapping[str, ArrayLike],
+) -> tuple[jax.Array, ...]:
+  """Checks directions (..., D) against concentrations (...); returns all in float32 or wider.
+
+  `event_ndim` counts axes of the directions; None means that no axis is a batch axis.
+
+  Raises:
+    TypeError: if an array is not floating point.
+    ValueError: if the shapes do not combine explicitly, D is below 2, or `event_ndim` is not between
+      1 and the rank.
+  """
+  check_float(**directions, **concentrations)
+  shapes = {name: jnp.shape(array) for name, array in directions.items()}
+  dims = {shape[-1:] for shape in shapes.values()}
+  if len(dims) > 1 or min(dims) < (2,):
+    listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+    raise ValueError(f"{' and '.join(shapes)} must share a last axis of at least 2, got {listed}")
+  if event_ndim is not None and event_ndim < 1:
+    raise ValueError(f"event_ndim must be at least 1, the last axis, got {event_ndim}")
+  leading = {f"{name} without its last axis": shape[:-1] for name, shape in shapes.items()}
+  leading |= {name: jnp.shape(array) for name, array in concentrations.items()}
+  check_shapes(None if event_ndim is None else event_ndim - 1, leading)
+  return widen(*directions.values(), *concentrations.values())
+
+
+def log_area(dim: int) -> float:
+  """Logarithm of the area of the unit sphere in `dim` dimensions."""
+  return math.log(2) + 0.5 * dim * math.log(math.pi) - math.lgamma(0.5 * dim)
+
+
+def half_square_distance(x: jax.Array, y: jax.Array) -> jax.Array:
+  """1 - x . y for unit vectors, without cancellation."""
+  return 0.5 * jnp.sum(jnp.square(x - y), axis=-1)
+
+
+def point_at_angle(direction: jax.Array, angle: jax.Array, noise: jax.Array) -> jax.Array:
+  """The unit vector at `angle` from `direction`, on the side to which `noise` points."""
+  tangent = noise - jnp.sum(noise * direction, axis=-1, keepdims=True) * direction
+  tangent /= jnp.linalg.norm(tangent, axis=-1, keepdims=True)
+  return jnp.cos(angle)[..., None] * direction + jnp.sin(angle)[..., None] * tangent

@@ -1,0 +1,106 @@
+"""Normal-inverse-Wishart against scipy and Bayes' theorem."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import check_kernel
+from scipy import stats
+
+from latentjax.densities import normal_inverse_wishart as niw
+
+B, D, N = 8, 3, 6
+RNG = np.random.default_rng(0)
+
+
+def spd(*shape):
+  root = RNG.standard_normal((*shape, D, D))
+  return root @ root.swapaxes(-1, -2) + 0.5 * np.eye(D)
+
+
+MEAN, LOC = RNG.standard_normal((2, B, D))
+SIGMA, PSI = spd(B), spd(B)
+KAPPA, NU = RNG.uniform(0.5, 2, B), RNG.uniform(D, 9, B)
+PRIOR = (LOC[0], np.float32(KAPPA[0]), PSI[0], np.float32(NU[0]))
+
+
+def scipy_log_prob(mean, sigma, loc, kappa, psi, nu):
+  rows = zip(mean, sigma, loc, kappa, psi, nu)
+  return np.array([
+    stats.multivariate_normal(m, s / k).logpdf(x) + stats.invwishart(v, p).logpdf(s)
+    for x, s, m, k, p, v in rows
+  ])  # fmt: skip
+
+
+def test_log_prob():
+  args = (MEAN, SIGMA, LOC, KAPPA, PSI, NU)
+  check_kernel(
+    niw.log_prob,
+    args,
+    oracle=scipy_log_prob,
+    bfloat16=False,
+    bad_inputs=[
+      ((MEAN, SIGMA, LOC, KAPPA, PSI[:, :2], NU), {}, ValueError, "loc must have shape"),
+      ((MEAN, SIGMA, LOC, KAPPA[:4], PSI, NU), {}, ValueError, "concentration.*equal shapes"),
+      ((MEAN, SIGMA, LOC, KAPPA, PSI, NU.astype(int)), {}, TypeError, "dof must be a floating"),
+    ],
+  )
+
+
+@pytest.mark.parametrize(
+  "weights", [np.ones(N), np.zeros(N), RNG.uniform(0, 2, N)], ids=["1", "0", "w"]
+)
+def test_posterior_is_bayes_theorem(weights):
+  """log prior + log likelihood - log posterior does not depend on the mean and covariance."""
+  x = RNG.standard_normal((N, D))
+  with jax.enable_x64(True):
+    prior = [jnp.asarray(p, jnp.float64) for p in PRIOR]
+    update = niw.posterior(jnp.asarray(x), jnp.asarray(weights), *prior)
+    evidence = []
+    for mean, sigma in zip(MEAN, SIGMA):
+      likelihood = weights @ stats.multivariate_normal(mean, sigma).logpdf(x)
+      log_p, log_post = (niw.log_prob(mean, sigma, *p) for p in (prior, update))
+      evidence.append(float(log_p + likelihood - log_post))
+  np.testing.assert_allclose(evidence, evidence[0], rtol=1e-9, atol=1e-9)
+  assert np.isfinite(evidence[0])
+
+
+def test_samples_have_the_known_moments():
+  loc, kappa, psi, nu = LOC[0], 1.5, PSI[0], 10.0
+  draw = jax.jit(lambda key, *p: niw.sample(key, *p, num_samples=8000))
+  params = [jnp.asarray(p, jnp.float32) for p in (loc, kappa, psi, nu)]
+  mean, sigma = draw(jax.random.key(1), *params)
+  assert mean.shape == (8000, D) and sigma.shape == (8000, D, D)
+  expected_mean, expected_sigma = niw.mean(*params)
+  np.testing.assert_allclose(expected_sigma, stats.invwishart(nu, psi).mean(), rtol=1e-5)
+  for draws, exact in ((mean, expected_mean), (sigma, expected_sigma)):
+    error = np.asarray(draws.mean(0) - exact) / (np.asarray(draws.std(0)) / 8000**0.5)
+    assert np.abs(error).max() < 4.5
+  # cov(mu) = E[Sigma] / kappa; and the samples' own log-density has the entropy scipy's samples give.
+  np.testing.assert_allclose(
+    np.cov(mean.T), expected_sigma / kappa, atol=0.1 * np.max(expected_sigma)
+  )
+  scipy_sigma = stats.invwishart(nu, psi).rvs(8000, random_state=1)
+  for fn in (lambda s: np.linalg.slogdet(s)[1], lambda s: np.linalg.inv(s)[:, 0, 0]):
+    a, b = fn(np.asarray(sigma, float)), fn(scipy_sigma)
+    assert stats.ks_2samp(a, b).pvalue > 1e-3
+
+
+def test_sample_rows_and_gradient():
+  params = [jnp.asarray(p, jnp.float32) for p in (LOC, KAPPA, PSI, NU + 2)]
+  draw = jax.jit(lambda key, *p: niw.sample(key, *p))
+  mean, sigma = draw(jax.random.key(1), *params)
+  few = niw.sample(jax.random.key(1), *(p[:4] for p in params))
+  np.testing.assert_allclose(mean[:4], few[0], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(sigma[:4], few[1], rtol=1e-4, atol=1e-5)
+  total = lambda *p: sum(leaf.sum() for leaf in niw.sample(jax.random.key(1), *p))
+  for slope in jax.jit(jax.grad(total, (0, 1, 2, 3)))(*params):
+    assert np.isfinite(slope).all() and np.any(slope)
+
+
+def test_posterior_refuses_shapes_that_do_not_fit():
+  x = np.zeros((N, D))
+  with pytest.raises(ValueError, match="x and weights must have shapes"):
+    niw.posterior(x, np.ones(N + 1), *PRIOR)
+  with pytest.raises(ValueError, match="loc must be of a single prior"):
+    niw.posterior(x, np.ones(N), LOC, KAPPA, PSI, NU)
