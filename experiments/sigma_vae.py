@@ -31,7 +31,7 @@ from latentjax.training import train
 PAPERS = {111: "Multimodal Latent Language Modeling with Next-Token Diffusion"}
 FUNCTIONS = ("objectives.sigma_vae", "objectives.vae")
 QUICK = {"steps": 100, "seeds": 2}
-PAPER = "Sun et al. 2024, section on sigma-VAE"
+PAPER = "Sun et al. 2024"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
