@@ -8,6 +8,7 @@ axes are one event and are summed over.
 
 from latentjax.densities import (
   bernoulli,
+  brownian,
   categorical,
   continuous_bernoulli,
   discretized_logistic,
@@ -17,17 +18,21 @@ from latentjax.densities import (
   gaussian_optimal,
   gumbel_softmax,
   laplace,
+  manifolds,
   mixture,
   negative_binomial,
   normal_inverse_wishart,
   poisson,
+  power_spherical,
   product_of_experts,
   student_t,
+  von_mises_fisher,
   zero_inflated_negative_binomial,
 )
 
 __all__ = [
   "bernoulli",
+  "brownian",
   "categorical",
   "continuous_bernoulli",
   "discretized_logistic",
@@ -37,11 +42,14 @@ __all__ = [
   "gaussian_optimal",
   "gumbel_softmax",
   "laplace",
+  "manifolds",
   "mixture",
   "negative_binomial",
   "normal_inverse_wishart",
   "poisson",
+  "power_spherical",
   "product_of_experts",
   "student_t",
+  "von_mises_fisher",
   "zero_inflated_negative_binomial",
 ]

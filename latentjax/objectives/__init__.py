@@ -1,7 +1,16 @@
 """Training objectives, made from networks given as functions: no network library, no trainer."""
 
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
+from latentjax.objectives.manifold_vae import ManifoldModel, hyperspherical_vae, manifold_vae
 from latentjax.objectives.vae import vae
 from latentjax.objectives.wake_sleep import wake_sleep
 
-__all__ = ["BoundTerms", "LatentModel", "vae", "wake_sleep"]
+__all__ = [
+  "BoundTerms",
+  "LatentModel",
+  "ManifoldModel",
+  "hyperspherical_vae",
+  "manifold_vae",
+  "vae",
+  "wake_sleep",
+]

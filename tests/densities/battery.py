@@ -99,7 +99,7 @@ def check_normalised(family: Family) -> None:
   np.testing.assert_allclose(one, 1, rtol=2e-5)
 
 
-def check_sample(family: Family, num_tiles: int = 500) -> None:
+def check_sample(family: Family, num_tiles: int = 250) -> None:
   """Moments and their gradients over many equal batches, noise that is the row's own, dtypes."""
   params = tuple(jnp.tile(p, (num_tiles, *[1] * (p.ndim - 1))) for p in _float32(family.params))
   argnums = tuple(range(len(params)))
@@ -115,7 +115,8 @@ def check_sample(family: Family, num_tiles: int = 500) -> None:
     assert family.reparameterised or not np.any(slope), f"parameter {i} is not detached"
   if family.reparameterised:
     _check_slopes(family, [np.reshape(slope, (num_tiles, B, D)) for slope in slopes])
-  check_rows(family.module.sample, params, x)
+  some = tuple(param[: 2 * B] for param in params)
+  check_rows(family.module.sample, some, x[:, : 2 * B])
 
 
 def check_rows(sample: Callable, params: tuple[jax.Array, ...], x: jax.Array) -> None:
