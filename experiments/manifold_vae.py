@@ -6,10 +6,10 @@ round once as the true one does, without turning back, and follows it closely. O
 Borsuk and Ulam, some image shares its code with the one turned by 180 degrees, so the worst squared error is
 at least a quarter of the least squared distance of such a pair, whatever the encoder.
 Command: python -m experiments manifold_vae
-Expected: resultant length of latent minus true angle at least 0.95; total variation of the latent angle 1 turn
-within 0.02; worst error in units of that bound at least 1 on the line, at most 0.25 on the circle.
+Expected: resultant length of latent minus true angle at least 0.95; total variation of the latent angle
+1 turn within 0.02; worst error in units of that bound at least 1 on the line, at most 0.25 on the circle.
 Note: the winding number is that of the encoder's first steps. A pattern of nearly threefold symmetry gave 3
-(tried once, with three equal blobs, 100 steps): the right topology makes a homeomorphism possible, not certain.
+(three blobs, 100 steps, tried once): the right topology makes a homeomorphism possible, not certain.
 Time: about a minute of training on two CPU cores, four seeds of three models.
 """
 
