@@ -3,6 +3,7 @@
 from functools import partial
 from typing import NamedTuple
 
+import battery
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -157,25 +158,28 @@ def test_one_step_on_the_sphere_shortens_the_mean_as_its_quadrature_says():
     assert abs(values.mean() - exact) < 4 * values.std() / count**0.5
 
 
-def test_sample():
-  case = {"manifold": manifolds.sphere(2), "num_steps": 2}
-  start = RNG.standard_normal((B, 3))
-  start /= np.linalg.norm(start, axis=1, keepdims=True)
-  log_time = RNG.uniform(-4, -1, B)
-  check_kernel(
-    brownian.sample,
-    (start, log_time),
-    key=jax.random.key(0),
-    kwargs=case,
-    batch_coupled=True,
-    extreme=[(start, np.full(B, s)) for s in (40.0, -40.0)],
-    bad_inputs=[
-      ((start[:, :2], log_time), case, ValueError, "mean must have 3 numbers on its last axis"),
-      ((start, log_time[:, None]), case, ValueError, "mean without its last axis.*equal shapes"),
-      ((start, log_time), case | {"num_steps": 0}, ValueError, "num_steps must be a positive"),
-      ((start.astype(int), log_time), case, TypeError, "mean must be a floating point array"),
-    ],
-  )
+def test_sample_rows_extremes_and_bad_arguments():
+  space = manifolds.sphere(2)
+  start = np.asarray(space.project(RNG.standard_normal((2 * B, 3)).astype(np.float32)))
+  log_time = jnp.linspace(-40, 40, 2 * B)
+  sample = partial(brownian.sample, manifold=space, num_steps=2)
+
+  def total(start, log_time):
+    z = sample(jax.random.key(1), start, log_time, num_samples=2)
+    return (z * np.arange(3)).sum(), z
+
+  slopes, z = jax.jit(jax.grad(total, (0, 1), has_aux=True))(start, log_time)
+  np.testing.assert_allclose(np.linalg.norm(z, axis=2), 1, rtol=1e-5)
+  np.testing.assert_allclose(z[:, 0], start[None, 0] + 0 * z[:, 0], atol=1e-6)
+  assert all(np.isfinite(slope).all() and np.any(slope) for slope in slopes)
+  battery.check_rows(sample, (start, log_time), z)
+  for args, kwargs, error, match in [
+    ((start[:, :2], log_time), {}, ValueError, "mean must have 3 numbers on its last axis"),
+    ((start, log_time[:, None]), {}, ValueError, "mean without its last axis.*equal shapes"),
+    ((start, log_time), {"num_steps": 0}, ValueError, "num_steps must be a positive integer"),
+  ]:
+    with pytest.raises(error, match=match):
+      sample(jax.random.key(0), *args, **kwargs)
 
 
 @ALL

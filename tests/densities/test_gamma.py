@@ -80,7 +80,7 @@ def test_student_t_is_gaussian_in_the_limit():
 
 def test_gamma_variables_of_any_size_and_their_gradient():
   """E[G] = a, so d E[G / a] / d a = 0 in the mean; and the law is scipy's, on both sides of the switch."""
-  count, sizes = 4000, np.array([0.5, 9e3, 1.1e4, 2e17])
+  count, sizes = 1500, np.array([0.5, 9e3, 1.1e4, 2e17])
   a = jnp.repeat(jnp.float32(sizes), count)
   draw = jax.jit(
     lambda a: jax.jvp(lambda a: draw_log_gamma(jax.random.key(0), a, a.shape), (a,), (a,))

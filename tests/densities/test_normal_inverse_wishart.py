@@ -36,7 +36,7 @@ def scipy_log_prob(mean, sigma, loc, kappa, psi, nu):
 def test_log_prob():
   args = (MEAN, SIGMA, LOC, KAPPA, PSI, NU)
   check_kernel(
-    niw.log_prob,
+    LOG_PROB,
     args,
     oracle=scipy_log_prob,
     bfloat16=False,
