@@ -119,8 +119,7 @@ def factor_analysis_em(
 
   Returns:
     (parameters, log_likelihoods): the latter is the mean of log p(x) in nats before every update and
-    after the last, shape (num_steps + 1,); up to the floor of s it never falls. Gradient flows to x
-    through all updates.
+    after the last, shape (num_steps + 1,); up to the floor of s it never falls. Detached from x.
 
   Raises:
     TypeError: if x is not floating point or a size is not an integer.
@@ -143,7 +142,7 @@ def factor_analysis_em(
   check_positive_int(latent_dim=latent_dim, num_steps=num_steps)
   check_range(low=0.0, high=1.0, min_scale=min_scale)
   check_range(high=jnp.shape(x)[1], latent_dim=latent_dim)
-  (x,) = widen(x)
+  (x,) = widen(jax.lax.stop_gradient(jnp.asarray(x)))
   mean = jnp.mean(x, axis=0)
   centred = x - mean
   spread = jnp.sqrt(jnp.mean(jnp.square(centred), axis=0))
