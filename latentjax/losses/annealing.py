@@ -34,8 +34,8 @@ def linear_annealing(
     [0.0, 12.5, 25.0]
 
   References:
-    Bowman et al., Generating Sentences from a Continuous Space, 2016, section 3.1. arXiv:1511.06349
-    Burgess et al., Understanding disentangling in beta-VAE, 2018, section 4.2. arXiv:1804.03599
+    Bowman et al., Generating Sentences from a Continuous Space, 2016. arXiv:1511.06349
+    Burgess et al., Understanding disentangling in beta-VAE, 2018. arXiv:1804.03599
   """
   check_positive_int(num_steps=num_steps)
   check_range(strict=True, start=start, end=end)
@@ -81,8 +81,8 @@ def cyclical_annealing(
     [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0]
 
   References:
-    Fu et al., Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing, 2019,
-      eq. 6 and 7. arXiv:1903.10145
+    Fu et al., Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing, 2019.
+      arXiv:1903.10145
   """
   check_positive_int(num_steps=num_steps, num_cycles=num_cycles)
   check_range(0.0, 1.0, ramp=ramp)
