@@ -8,7 +8,7 @@ import tyro
 
 from experiments.bench.rounds import WorkerError
 
-BENCHMARKS = ("vae_mlp",)
+BENCHMARKS = ("vae_mlp", "iwae_k50")
 
 
 def main(argv: Sequence[str]) -> int:

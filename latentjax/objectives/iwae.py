@@ -1,4 +1,4 @@
-"""Importance weighted auto-encoder (Burda et al., 2016) and its relatives, with memory that k does not move."""
+"""Importance weighted auto-encoder (Burda et al., 2016), its relatives, and memory that K does not move."""
 
 from collections.abc import Callable
 from types import ModuleType
