@@ -1,12 +1,13 @@
 """Every bound on log p(x) against the exact value, on probabilistic PCA and on an enumerable model.
 
 Claim: with a q(z|x) off the posterior the ELBO lies KL(q || p(z|x)) below log p(x) (Kingma & Welling 2014),
-the IWAE bound rises with k to log p(x) (Burda et al. 2016, theorem 1), the Renyi bound falls with alpha (Li &
-Turner 2016), CUBO lies above (Dieng et al. 2017), CIWAE and MIWAE between ELBO and IWAE (Rainforth et al. 2018),
-and the STL (ELBO) and DReG (IWAE) gradients have the plain one's mean and less variance.
+the IWAE bound rises with k to log p(x) (Burda et al. 2016, theorem 1), the Renyi bound falls with alpha
+(Li & Turner 2016), CUBO lies above (Dieng et al. 2017), CIWAE and MIWAE lie between ELBO and IWAE (Rainforth
+et al. 2018), and the STL (ELBO) and DReG (IWAE) gradients have the plain one's mean and less variance.
 Command: python -m experiments linear_gaussian_bounds
-Expected: equalities (tolerances with the claims), inequalities without exception, all in float64. Expectations:
-quadrature for gradients, all tuples of the discrete model, shuffled quantiles of q for many samples.
+Expected: equalities (tolerances with the claims), inequalities without exception, all in float64.
+Expectations are by quadrature for gradients, over all tuples of states of the enumerable model, and over
+shuffled quantiles of q elsewhere; these cut the tails, which is why alpha ends at 1.5.
 Time: half a minute on two CPU cores.
 """
 
@@ -35,7 +36,7 @@ FUNCTIONS = (
   *(f"losses.importance.{name}_bound" for name in ("miwae", "ciwae", "piwae")),
 )
 QUICK = {"degree": 24}
-ALPHAS = (-1.0, -0.5, 0.0, 0.5, 0.95, 1.0, 1.5, 2.0)
+ALPHAS = (-1.0, -0.5, 0.0, 0.5, 0.95, 1.0, 1.5)
 QUANTILES = 2**14
 
 
@@ -142,6 +143,7 @@ def compare(config: Config, pca: PCA) -> Outcome:
   )
   iwae = np.array(bounds["IWAE"])
   zero = lambda what, value, where, tolerance: Claim(what, 0.0, [value], where, tolerance=tolerance)
+  bias = lambda what, value, where: Claim(what, 0.0, [value], where, tolerance=1e-4, unit="")
   above = lambda what, value, where: Claim(what, 0.0, [value], where, relation="at least")
   ratio = lambda what, value, where: Claim(what, 1.0, [value], where, relation="at most", unit="")
   burda, rainforth = "Burda et al. 2016, theorem 1", "Rainforth et al. 2018"
@@ -154,9 +156,9 @@ def compare(config: Config, pca: PCA) -> Outcome:
     above("CUBO - log p(x)", cubo - evidence, "Dieng et al. 2017"),
     above("MIWAE, CIWAE above ELBO and below IWAE, smallest gap", inside, rainforth),
     zero("PIWAE - IWAE, k = 64", bounds["PIWAE 8 x 8"][0] - iwae[at_64], rainforth, 1e-6),
-    zero("STL gradient of the ELBO, relative bias", stl[0], "Roeder et al. 2017", 1e-4),
+    bias("STL gradient of the ELBO, relative bias", stl[0], "Roeder et al. 2017"),
     ratio("STL variance over the plain one's", stl[1], "Roeder et al. 2017"),
-    zero("DReG gradient of IWAE, relative bias", dreg[0], "Tucker et al. 2019", 1e-4),
+    bias("DReG gradient of IWAE, relative bias", dreg[0], "Tucker et al. 2019"),
     ratio("DReG variance over the plain one's", dreg[1], "Tucker et al. 2019"),
     zero("enumerable model: largest error", max(table["errors"]), "theory", 1e-9),
     above("enumerable model: rise with k, CUBO - log p(x)", min(table["gaps"]), burda),

@@ -1,4 +1,4 @@
-"""Models whose evidence, posterior and divergences are known: probabilistic PCA, and one that is enumerable."""
+"""Models with known evidence, posterior and divergences: probabilistic PCA, and an enumerable one."""
 
 from __future__ import annotations
 

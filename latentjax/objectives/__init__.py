@@ -1,8 +1,9 @@
 """Training objectives, made from networks given as functions: no network library, no trainer."""
 
+from latentjax.objectives.hierarchical import hierarchical_iwae
 from latentjax.objectives.iwae import iwae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
 from latentjax.objectives.vae import vae
 from latentjax.objectives.wake_sleep import wake_sleep
 
-__all__ = ["BoundTerms", "LatentModel", "iwae", "vae", "wake_sleep"]
+__all__ = ["BoundTerms", "LatentModel", "hierarchical_iwae", "iwae", "vae", "wake_sleep"]
