@@ -4,6 +4,7 @@ from latentjax.objectives.hierarchical import hierarchical_iwae
 from latentjax.objectives.iwae import iwae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
 from latentjax.objectives.vae import vae
+from latentjax.objectives.vis import vis
 from latentjax.objectives.wake_sleep import wake_sleep
 
-__all__ = ["BoundTerms", "LatentModel", "hierarchical_iwae", "iwae", "vae", "wake_sleep"]
+__all__ = ["BoundTerms", "LatentModel", "hierarchical_iwae", "iwae", "vae", "vis", "wake_sleep"]
