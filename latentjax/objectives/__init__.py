@@ -13,6 +13,16 @@ from latentjax.objectives.disentangling import (
   dip_vae,
   tc_vae,
 )
+from latentjax.objectives.gradient_origin import (
+  GradientOrigin,
+  gradient_origin,
+)
+from latentjax.objectives.hierarchical import (
+  hierarchical_iwae,
+)
+from latentjax.objectives.iwae import (
+  iwae,
+)
 from latentjax.objectives.latent_model import (
   BoundTerms,
   LatentModel,
@@ -37,6 +47,9 @@ from latentjax.objectives.sigma_vae import (
 from latentjax.objectives.vae import (
   vae,
 )
+from latentjax.objectives.vis import (
+  vis,
+)
 from latentjax.objectives.wake_sleep import (
   wake_sleep,
 )
@@ -44,6 +57,7 @@ from latentjax.objectives.wake_sleep import (
 __all__ = [
   "Autoencoder",
   "BoundTerms",
+  "GradientOrigin",
   "LatentModel",
   "ManifoldModel",
   "Prior",
@@ -51,8 +65,11 @@ __all__ = [
   "capacity_vae",
   "dip_vae",
   "factor_vae",
+  "gradient_origin",
+  "hierarchical_iwae",
   "hyperspherical_vae",
   "info_vae",
+  "iwae",
   "manifold_vae",
   "mixture_prior",
   "rae",
@@ -60,6 +77,7 @@ __all__ = [
   "tc_vae",
   "vae",
   "vamp_prior",
+  "vis",
   "wae_mmd",
   "wake_sleep",
 ]
