@@ -52,7 +52,6 @@ class Config(harness.Config):
   batch_size: int = 64
   seeds: int = 5
   gamma: float = 30.0
-  """Weight of the distances from the capacities."""
 
 
 def make_model(
