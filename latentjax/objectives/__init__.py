@@ -1,9 +1,19 @@
 """Training objectives, made from networks given as functions: no network library, no trainer."""
 
 from latentjax.objectives.categorical_vae import categorical_vae
+from latentjax.objectives.gmvae import GaussianMixture, gmvae
 from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
 from latentjax.objectives.vae import vae
 from latentjax.objectives.wake_sleep import wake_sleep
 
-__all__ = ["BoundTerms", "LatentModel", "categorical_vae", "joint_vae", "vae", "wake_sleep"]
+__all__ = [
+  "BoundTerms",
+  "GaussianMixture",
+  "LatentModel",
+  "categorical_vae",
+  "gmvae",
+  "joint_vae",
+  "vae",
+  "wake_sleep",
+]

@@ -7,6 +7,7 @@ from latentjax.losses.elbo.density_ratio import (
   tc_discriminator_loss,
 )
 from latentjax.losses.elbo.discrepancy import mmd
+from latentjax.losses.elbo.mixture import mixture_kl
 from latentjax.losses.elbo.moments import dip_penalty
 from latentjax.losses.elbo.rate import balanced_kl, capacity_loss, constrained_kl_loss, free_bits
 from latentjax.losses.elbo.total_correlation import (
@@ -25,6 +26,7 @@ __all__ = [
   "elbo",
   "free_bits",
   "infovae_bound",
+  "mixture_kl",
   "mmd",
   "permute_dims",
   "tc_density_ratio",
