@@ -51,8 +51,9 @@ class Config(harness.Config):
   """Weight of the labels' cross-entropy."""
 
 
-encoder = MLPEncoder(2 * LATENT_DIM * NUM_FRAMES, (256,), "relu")
-decoder = MLPDecoder((NUM_FRAMES, sounds.NUM_BANDS), (256,), "relu", "gaussian")
+# Both see one note at a time, as a network with a receptive field of a note would.
+encoder = MLPEncoder(2 * LATENT_DIM * sounds.FRAMES_PER_NOTE, (128,), "relu")
+decoder = MLPDecoder((sounds.FRAMES_PER_NOTE, sounds.NUM_BANDS), (128,), "relu", "gaussian")
 
 
 def init_fn(key: jax.Array) -> dict[str, Any]:
@@ -62,28 +63,29 @@ def init_fn(key: jax.Array) -> dict[str, Any]:
   x, z = jnp.zeros((1, NUM_FRAMES, sounds.NUM_BANDS)), jnp.zeros((1, NUM_FRAMES, 2 * LATENT_DIM))
   mixture = {"mean": jnp.array([[-1.0], [1.0]]), "log_scale": jnp.full((2, 1), -0.7)}
   return {
-    "encoder": encoder.init(key_encoder, jnp.concatenate([x, roll], axis=-1)),
-    "decoder": decoder.init(key_decoder, flat(z, roll)),
+    "encoder": encoder.init(key_encoder, by_note(x, roll)),
+    "decoder": decoder.init(key_decoder, by_note(z, roll)),
     "mixture": [mixture, mixture],
   }
 
 
-def flat(*frames: jax.Array) -> jax.Array:
-  """Features of all frames as one vector per piece."""
+def by_note(*frames: jax.Array) -> jax.Array:
+  """Features of the frames of a note as one vector, (B * notes, F)."""
   joined = jnp.concatenate(frames, axis=-1)
-  return joined.reshape(len(joined), -1)
+  return joined.reshape(-1, sounds.FRAMES_PER_NOTE * joined.shape[-1])
 
 
 def encode_fn(params: Any, x: jax.Array, roll: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
   """Mean and log_scale of both styles in every frame, (B, T, 1) each."""
-  outputs = encoder.apply(params["encoder"], jnp.concatenate([x, roll], axis=-1))
+  outputs = encoder.apply(params["encoder"], by_note(x, roll))
   mean, log_scale = (a.reshape(len(x), NUM_FRAMES, 2, LATENT_DIM) for a in outputs)
   return [(mean[:, :, i], log_scale[:, :, i]) for i in range(2)]
 
 
 def decode_fn(params: Any, zs: tuple[jax.Array, ...], roll: jax.Array) -> tuple[jax.Array, ...]:
   """Mean and log_scale of the energies of a piece."""
-  return decoder.apply(params["decoder"], flat(*zs, roll))
+  mean, log_scale = decoder.apply(params["decoder"], by_note(*zs, roll))
+  return mean.reshape(len(roll), NUM_FRAMES, -1), log_scale
 
 
 def mixtures_fn(params: Any) -> list[GaussianMixture]:

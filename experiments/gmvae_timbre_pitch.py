@@ -43,7 +43,7 @@ class Config(harness.Config):
   steps: int = 4000
   batch_size: int = 100
   seeds: int = 4
-  label_weight: float = 1.0
+  label_weight: float = 20.0
   """Weight of the labels' cross-entropy."""
 
 

@@ -49,10 +49,12 @@ def performances(rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
   pitch = rng.integers(NUM_BANDS, size=shape)
   dynamics, articulation = rng.integers(2, size=(2, *shape))
   loudness = np.where(dynamics, 1.5, 0.7) * np.exp(0.1 * rng.standard_normal(shape))
-  decay = np.where(articulation, 1.0, 0.2) * np.exp(0.1 * rng.standard_normal(shape))
+  decay = np.where(articulation, 0.6, 0.15) * np.exp(0.1 * rng.standard_normal(shape))
   age = np.arange(FRAMES_PER_NOTE)
   envelope = loudness[..., None] * np.exp(-decay[..., None] * age)
-  template = np.exp(-0.5 * (np.arange(NUM_BANDS) - np.arange(NUM_BANDS)[:, None]) ** 2)
+  # Bands are pitch classes, a circle: no note loses energy over the edge.
+  steps = (np.arange(NUM_BANDS) - np.arange(NUM_BANDS)[:, None] + 6) % NUM_BANDS - 6
+  template = np.exp(-0.5 * steps**2)
   x = envelope[..., None] * template[pitch][:, :, None]
   x = x + 0.02 * rng.standard_normal(x.shape)
   start = np.broadcast_to(age == 0, (*shape, FRAMES_PER_NOTE))[..., None]

@@ -1,6 +1,7 @@
 """Training objectives, made from networks given as functions: no network library, no trainer."""
 
 from latentjax.objectives.categorical_vae import categorical_vae
+from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.gmvae import GaussianMixture, gmvae
 from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
@@ -12,6 +13,7 @@ __all__ = [
   "GaussianMixture",
   "LatentModel",
   "categorical_vae",
+  "cpl_mix_vae",
   "gmvae",
   "joint_vae",
   "vae",

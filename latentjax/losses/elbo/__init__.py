@@ -1,6 +1,7 @@
 """The evidence lower bound, its weighted forms and its regularisers."""
 
 from latentjax.losses.elbo.bound import autogen_bound, elbo, infovae_bound
+from latentjax.losses.elbo.consensus import simplex_distance
 from latentjax.losses.elbo.density_ratio import (
   permute_dims,
   tc_density_ratio,
@@ -29,6 +30,7 @@ __all__ = [
   "mixture_kl",
   "mmd",
   "permute_dims",
+  "simplex_distance",
   "tc_density_ratio",
   "tc_discriminator_loss",
   "tcvae_kl",
