@@ -42,7 +42,7 @@ class Config(harness.Config):
 
   steps: int = 4000
   batch_size: int = 100
-  seeds: int = 4
+  seeds: int = 3
   label_weight: float = 20.0
   """Weight of the labels' cross-entropy."""
 
