@@ -4,7 +4,7 @@ Claims (Marghi et al. 2021, section 4): on a mixture with many components the ac
 variable of coupled mixture VAEs rises from one arm to three and exceeds that of a JointVAE; consensus of the
 arms tells which runs are accurate.
 Command: python -m experiments cpl_mix_vae
-Expected: accuracy (clusters matched one to one with components, mean over arms): three arms minus one and minus
+Expected: accuracy (clusters matched one to one with components, mean of arms): three arms minus one and minus
 JointVAE at least 0.05, two arms minus one at least 0; over the runs with two and three arms, rank
 correlation of consensus and accuracy at least 0.3.
 Data: 20 components in 30 dimensions, centres N(0, 1), two directions of its own in each, noise 0.3; 4,000

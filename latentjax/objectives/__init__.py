@@ -5,6 +5,7 @@ from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.gmvae import GaussianMixture, gmvae
 from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
+from latentjax.objectives.m2_vae import m2_vae
 from latentjax.objectives.vae import vae
 from latentjax.objectives.wake_sleep import wake_sleep
 
@@ -16,6 +17,7 @@ __all__ = [
   "cpl_mix_vae",
   "gmvae",
   "joint_vae",
+  "m2_vae",
   "vae",
   "wake_sleep",
 ]
