@@ -1,75 +1,47 @@
 """Training objectives, made from networks given as functions: no network library, no trainer."""
 
-from latentjax.objectives.adversarial import (
-  aae,
-  factor_vae,
-)
-from latentjax.objectives.autoencoder import (
-  Autoencoder,
-  rae,
-)
-from latentjax.objectives.disentangling import (
-  capacity_vae,
-  dip_vae,
-  tc_vae,
-)
-from latentjax.objectives.gradient_origin import (
-  GradientOrigin,
-  gradient_origin,
-)
-from latentjax.objectives.hierarchical import (
-  hierarchical_iwae,
-)
-from latentjax.objectives.iwae import (
-  iwae,
-)
-from latentjax.objectives.latent_model import (
-  BoundTerms,
-  LatentModel,
-  Prior,
-)
-from latentjax.objectives.manifold_vae import (
-  ManifoldModel,
-  hyperspherical_vae,
-  manifold_vae,
-)
-from latentjax.objectives.matching import (
-  info_vae,
-  wae_mmd,
-)
-from latentjax.objectives.priors import (
-  mixture_prior,
-  vamp_prior,
-)
-from latentjax.objectives.sigma_vae import (
-  sigma_vae,
-)
-from latentjax.objectives.vae import (
-  vae,
-)
-from latentjax.objectives.vis import (
-  vis,
-)
-from latentjax.objectives.wake_sleep import (
-  wake_sleep,
-)
+from latentjax.objectives.adversarial import aae, factor_vae
+from latentjax.objectives.autoencoder import Autoencoder, rae
+from latentjax.objectives.categorical_vae import categorical_vae
+from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
+from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
+from latentjax.objectives.gmvae import GaussianMixture, gmvae
+from latentjax.objectives.gradient_origin import GradientOrigin, gradient_origin
+from latentjax.objectives.hierarchical import hierarchical_iwae
+from latentjax.objectives.iwae import iwae
+from latentjax.objectives.joint_vae import joint_vae
+from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
+from latentjax.objectives.m2_vae import m2_vae
+from latentjax.objectives.manifold_vae import ManifoldModel, hyperspherical_vae, manifold_vae
+from latentjax.objectives.matching import info_vae, wae_mmd
+from latentjax.objectives.priors import mixture_prior, vamp_prior
+from latentjax.objectives.sigma_vae import sigma_vae
+from latentjax.objectives.vae import vae
+from latentjax.objectives.vis import vis
+from latentjax.objectives.wake_sleep import wake_sleep
 
 __all__ = [
   "Autoencoder",
   "BoundTerms",
+  "GaussianMixture",
   "GradientOrigin",
   "LatentModel",
   "ManifoldModel",
   "Prior",
   "aae",
   "capacity_vae",
+  "categorical_vae",
+  "cpl_mix_vae",
   "dip_vae",
   "factor_vae",
+  "gmvae",
   "gradient_origin",
   "hierarchical_iwae",
   "hyperspherical_vae",
   "info_vae",
   "iwae",
+  "joint_vae",
+  "m2_vae",
   "manifold_vae",
   "mixture_prior",
   "rae",

@@ -1,12 +1,14 @@
 """The evidence lower bound, its weighted forms and its regularisers."""
 
 from latentjax.losses.elbo.bound import autogen_bound, elbo, infovae_bound
+from latentjax.losses.elbo.consensus import simplex_distance
 from latentjax.losses.elbo.density_ratio import (
   permute_dims,
   tc_density_ratio,
   tc_discriminator_loss,
 )
 from latentjax.losses.elbo.discrepancy import mmd
+from latentjax.losses.elbo.mixture import mixture_kl
 from latentjax.losses.elbo.moments import dip_penalty
 from latentjax.losses.elbo.rate import balanced_kl, capacity_loss, constrained_kl_loss, free_bits
 from latentjax.losses.elbo.total_correlation import (
@@ -25,8 +27,10 @@ __all__ = [
   "elbo",
   "free_bits",
   "infovae_bound",
+  "mixture_kl",
   "mmd",
   "permute_dims",
+  "simplex_distance",
   "tc_density_ratio",
   "tc_discriminator_loss",
   "tcvae_kl",
