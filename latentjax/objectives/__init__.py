@@ -1,7 +1,15 @@
 """Training objectives, made from networks given as functions: no network library, no trainer."""
 
+from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
 from latentjax.objectives.vae import vae
 from latentjax.objectives.wake_sleep import wake_sleep
 
-__all__ = ["BoundTerms", "LatentModel", "vae", "wake_sleep"]
+__all__ = [
+  "BoundTerms",
+  "ConditionalModel",
+  "LatentModel",
+  "conditional_vae",
+  "vae",
+  "wake_sleep",
+]
