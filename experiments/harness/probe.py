@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
@@ -73,3 +74,17 @@ def fit_attributes(
     for i, n in enumerate(num_values)
   ]
   return lambda x: jnp.stack([jnp.argmax(fit(x), axis=1) for fit in fits])
+
+
+def above_chance(
+  x: jax.Array,
+  attributes: np.ndarray,
+  x_test: jax.Array,
+  attributes_test: np.ndarray,
+  *,
+  num_values: Sequence[int],
+) -> jax.Array:
+  """Test accuracy of a linear classifier minus 1 / (number of values), for each attribute."""
+  key = jax.random.key(6)
+  read = fit_attributes(key, x, jnp.asarray(attributes), num_values=num_values)
+  return jnp.mean(read(x_test) == attributes_test.T, axis=1) - 1 / np.array(num_values)
