@@ -1,6 +1,11 @@
 """The evidence lower bound, its weighted forms and its regularisers."""
 
 from latentjax.losses.elbo.bound import autogen_bound, elbo, infovae_bound
+from latentjax.losses.elbo.collapse import (
+  conditional_covariance,
+  linear_hvae_spectrum,
+  linear_vae_spectrum,
+)
 from latentjax.losses.elbo.density_ratio import (
   permute_dims,
   tc_density_ratio,
@@ -20,11 +25,14 @@ __all__ = [
   "autogen_bound",
   "balanced_kl",
   "capacity_loss",
+  "conditional_covariance",
   "constrained_kl_loss",
   "dip_penalty",
   "elbo",
   "free_bits",
   "infovae_bound",
+  "linear_hvae_spectrum",
+  "linear_vae_spectrum",
   "mmd",
   "permute_dims",
   "tc_density_ratio",
