@@ -1,6 +1,7 @@
 """Training objectives, made from networks given as functions: no network library, no trainer."""
 
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
+from latentjax.objectives.identifiable_vae import idvae, ivae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
 from latentjax.objectives.vae import vae
 from latentjax.objectives.wake_sleep import wake_sleep
@@ -10,6 +11,8 @@ __all__ = [
   "ConditionalModel",
   "LatentModel",
   "conditional_vae",
+  "idvae",
+  "ivae",
   "vae",
   "wake_sleep",
 ]

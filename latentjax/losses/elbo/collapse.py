@@ -132,8 +132,8 @@ def linear_hvae_spectrum(
       and Hierarchical Variational Autoencoders, 2024, section 4. arXiv:2306.05023
   """
   check_float(eigenvalues=eigenvalues)
-  positive = {"beta": beta, "beta_top": beta_top, "noise_scale": noise_scale}
-  check_range(0.0, strict=True, **positive, prior_scale=prior_scale, encoder_scale=encoder_scale)
+  check_range(0.0, strict=True, beta=beta, beta_top=beta_top, noise_scale=noise_scale)
+  check_range(0.0, strict=True, prior_scale=prior_scale, encoder_scale=encoder_scale)
   dtype = wide_dtype(eigenvalues)
   lam = jnp.asarray(eigenvalues, dtype)
   beta, beta_top, eta, tau, s = (
