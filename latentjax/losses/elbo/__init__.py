@@ -1,5 +1,6 @@
 """The evidence lower bound, its weighted forms and its regularisers."""
 
+from latentjax.losses.elbo.alignment import w2_gaussian
 from latentjax.losses.elbo.bound import autogen_bound, elbo, infovae_bound
 from latentjax.losses.elbo.collapse import (
   conditional_covariance,
@@ -39,4 +40,5 @@ __all__ = [
   "tc_discriminator_loss",
   "tcvae_kl",
   "total_correlation_terms",
+  "w2_gaussian",
 ]
