@@ -17,6 +17,8 @@ ATTRIBUTES = {
 }
 NUM_VALUES = tuple(len(values) for values in ATTRIBUTES.values())
 
+CLASSES = np.stack(np.unravel_index(np.arange(np.prod(NUM_VALUES)), NUM_VALUES), axis=1)
+
 
 class Shapes(NamedTuple):
   """Pictures and all that is behind them.
@@ -35,6 +37,11 @@ class Shapes(NamedTuple):
   def y(self) -> jax.Array:
     """The attributes as a vector of zeros and ones."""
     return jnp.asarray(one_hot(self.attributes))
+
+  @property
+  def classes(self) -> jax.Array:
+    """Index into CLASSES, all combinations of attributes."""
+    return jnp.asarray(np.ravel_multi_index(self.attributes.T, NUM_VALUES))
 
 
 def make_shapes(num_examples: int, *, seed: int, allowed: np.ndarray | None = None) -> Shapes:
