@@ -10,7 +10,29 @@ import jax.numpy as jnp
 
 from latentjax.models.heads import LikelihoodHead, PosteriorHead, activation_fn, glorot
 
-__all__ = ["MLPDecoder", "MLPEncoder"]
+__all__ = ["MLP", "MLPDecoder", "MLPEncoder"]
+
+
+class MLP(nn.Module):
+  """Fully connected network for vectors (B, D), such as a discriminator of codes; float32 outputs.
+
+  Attributes:
+    features: outputs.
+    hidden: widths of the hidden layers.
+    activation: name of a function in `flax.linen`, such as "relu", or a function.
+    dtype: dtype of the computation; parameters and outputs are float32.
+  """
+
+  features: int
+  hidden: tuple[int, ...] = (200, 200)
+  activation: str | Callable[[jax.Array], jax.Array] = "relu"
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    for width in self.hidden:
+      x = activation_fn(self.activation)(nn.Dense(width, dtype=self.dtype, kernel_init=glorot)(x))
+    return nn.Dense(self.features, dtype=self.dtype, kernel_init=glorot)(x).astype(jnp.float32)
 
 
 class MLPEncoder(nn.Module):

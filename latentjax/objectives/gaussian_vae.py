@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice, check_positive_int
 from latentjax.densities import bernoulli, gaussian
@@ -27,7 +28,7 @@ from latentjax.objectives.latent_model import (
   take_feature,
 )
 
-__all__ = ["Draw", "LossFn", "make_gaussian_vae"]
+__all__ = ["Draw", "LossFn", "Schedule", "at_step", "first_step", "make_gaussian_vae"]
 
 
 class Draw(NamedTuple):
@@ -51,6 +52,20 @@ class Draw(NamedTuple):
 
 
 LossFn = Callable[[Params, Any, jax.Array, Draw], tuple[jax.Array, tuple[Any, Metrics]]]
+
+# A hyper-parameter, or a function of the number of calls of the objective so far (the steps, unless
+# gradients are accumulated: then the micro-batches).
+Schedule = ArrayLike | Callable[[jax.Array], jax.Array]
+
+
+def first_step(value: Schedule) -> Any:
+  """The model_state to start with: a counter for a schedule, nothing for a constant."""
+  return jnp.int32(0) if callable(value) else ()
+
+
+def at_step(value: Schedule, model_state: Any) -> tuple[ArrayLike, Any]:
+  """The value now, and the model_state of the next call."""
+  return (value(model_state), model_state + 1) if callable(value) else (value, model_state)
 
 
 def make_gaussian_vae(

@@ -4,12 +4,11 @@ from types import ModuleType
 from typing import Any
 
 import jax
-from jax.typing import ArrayLike
 
 from latentjax.checks import check_range
 from latentjax.densities import bernoulli
 from latentjax.losses.elbo import elbo
-from latentjax.objectives.gaussian_vae import Draw, make_gaussian_vae
+from latentjax.objectives.gaussian_vae import Draw, Schedule, at_step, first_step, make_gaussian_vae
 from latentjax.objectives.latent_model import (
   DecodeFn,
   EncodeFn,
@@ -29,7 +28,7 @@ def vae(
   latent_dim: int,
   likelihood: ModuleType = bernoulli,
   prior: Prior | None = None,
-  beta: ArrayLike = 1.0,
+  beta: Schedule = 1.0,
   num_samples: int = 1,
   estimator: str = "analytic",
   feature: str = "image",
@@ -48,7 +47,8 @@ def vae(
     likelihood: density family of p(x|z), a module such as `latentjax.densities.bernoulli` or
       `gaussian`.
     prior: p(z), such as `vamp_prior`; N(0, I) by default.
-    beta: weight of the divergence in the loss; the metrics and `bound` always have beta = 1.
+    beta: weight of the divergence in the loss, a number or a function of the number of calls so far
+      (the model_state then counts them); the metrics and `bound` always have beta = 1.
     num_samples: K, samples of z per example.
     estimator: "analytic" takes the divergence in closed form (the paper's estimator B), "sampled"
       takes log q(z|x) - log p(z) at the samples (estimator A).
@@ -57,9 +57,9 @@ def vae(
       noise is then that of the same rows on one device. Only `objective` uses it.
 
   Returns:
-    LatentModel. `objective` returns the mean of the negative bound over the (local) batch in nats,
-    passes model_state through unchanged, and has the metrics elbo, log_likelihood and kl, means in
-    nats.
+    LatentModel. `objective` returns the mean of the negative bound over the (local) batch in nats
+    and has the metrics elbo, log_likelihood and kl, means in nats. With a constant beta it passes
+    model_state through unchanged.
 
   Raises:
     TypeError: if a size is not an integer.
@@ -77,12 +77,14 @@ def vae(
       arXiv:1312.6114
     Higgins et al., beta-VAE, 2017, eq. 4. https://openreview.net/forum?id=Sy2fzU9gl
   """
-  check_range(low=0.0, beta=beta)
+  if not callable(beta):
+    check_range(low=0.0, beta=beta)
 
   def loss_fn(
     params: Params, model_state: Any, key: jax.Array, draw: Draw
   ) -> tuple[jax.Array, tuple[Any, Metrics]]:
-    return -elbo(draw.log_likelihood, draw.kl, beta=beta), (model_state, {})
+    weight, model_state = at_step(beta, model_state)
+    return -elbo(draw.log_likelihood, draw.kl, beta=weight), (model_state, {})
 
   return make_gaussian_vae(
     encode_fn,
@@ -95,4 +97,5 @@ def vae(
     estimator=estimator,
     feature=feature,
     axis_name=axis_name,
+    init_state=first_step(beta),
   )

@@ -4,47 +4,33 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import linear_model
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from linear_model import (
+  BATCH,
+  LOG_NOISE,
+  NOISE,
+  RNG,
+  B,
+  D,
+  W,
+  X,
+  Z,
+  decode_fn,
+  encode_fn,
+  exact_terms,
+)
 from scipy import stats
 
 from latentjax.densities import gaussian
 from latentjax.objectives import vae
 
-B, D, Z, K = 8, 5, 2, 3
-RNG = np.random.default_rng(0)
-W = RNG.standard_normal((D, Z)).astype(np.float32)
-X = RNG.standard_normal((B, D)).astype(np.float32)
-LOG_NOISE = -0.5
-NOISE = np.exp(2 * LOG_NOISE)
-BATCH = {"image": X}
-PARAMS = {
-  "encoder": {"w": 0.3 * W, "log_scale": np.full(Z, -0.7, np.float32)},
-  "decoder": {"w": W, "log_scale": np.float32(LOG_NOISE)},
-}
-
-
-def encode_fn(params, x):
-  mean = x.astype(params["encoder"]["w"].dtype) @ params["encoder"]["w"]
-  return mean, jnp.broadcast_to(params["encoder"]["log_scale"], mean.shape)
-
-
-def decode_fn(params, z):
-  return z @ params["decoder"]["w"].T, params["decoder"]["log_scale"]
-
-
+K = 3
+PARAMS = {name: linear_model.PARAMS[name] for name in ("encoder", "decoder")}
 linear_vae = partial(vae, encode_fn, decode_fn, latent_dim=Z, likelihood=gaussian)
-
-
-def exact_terms():
-  """E_q[log p(x|z)] and KL(q || p), per example in float64."""
-  mean, scale = X.astype(float) @ (0.3 * W), np.exp(-0.7)
-  spread = scale**2 * (W.astype(float) ** 2).sum() / NOISE
-  log_likelihood = stats.norm.logpdf(X, mean @ W.T, np.exp(LOG_NOISE)).sum(1) - 0.5 * spread
-  kl = 0.5 * (mean**2 + scale**2 - 1 - 2 * np.log(scale)).sum(1)
-  return log_likelihood, kl
 
 
 @pytest.mark.parametrize("estimator", ["analytic", "sampled"])
