@@ -6,7 +6,6 @@ from latentjax.objectives.autoencoder import Autoencoder, rae
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.identifiable_vae import idvae, ivae
-from latentjax.objectives.latent_model import BoundTerms, LatentModel
 from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
 from latentjax.objectives.matching import info_vae, wae_mmd
 from latentjax.objectives.priors import mixture_prior, vamp_prior
