@@ -3,6 +3,7 @@
 from latentjax.objectives.adversarial import aae, factor_vae
 from latentjax.objectives.aligned_vae import AlignedModel, cada_vae
 from latentjax.objectives.autoencoder import Autoencoder, rae
+from latentjax.objectives.autogen import autogen
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.identifiable_vae import idvae, ivae
@@ -21,6 +22,7 @@ __all__ = [
   "LatentModel",
   "Prior",
   "aae",
+  "autogen",
   "cada_vae",
   "capacity_vae",
   "conditional_vae",

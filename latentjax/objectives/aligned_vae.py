@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from latentjax.checks import check_positive_int, check_range
 from latentjax.densities import gaussian, laplace
 from latentjax.losses.elbo import elbo, w2_gaussian
+from latentjax.objectives.gaussian_vae import Schedule
 from latentjax.objectives.latent_model import (
   Batch,
   DecodeFn,
@@ -26,8 +26,6 @@ from latentjax.objectives.latent_model import (
 )
 
 __all__ = ["AlignedModel", "cada_vae"]
-
-Schedule = Callable[[jax.Array], ArrayLike]
 
 
 class AlignedModel(NamedTuple):
@@ -54,9 +52,9 @@ def cada_vae(
   latent_dim: int,
   features: Sequence[str],
   likelihoods: Sequence[ModuleType] | None = None,
-  beta: ArrayLike | Schedule = 1.0,
-  gamma: ArrayLike | Schedule = 1.0,
-  delta: ArrayLike | Schedule = 1.0,
+  beta: Schedule = 1.0,
+  gamma: Schedule = 1.0,
+  delta: Schedule = 1.0,
   axis_name: str | None = None,
 ) -> AlignedModel:
   r"""One VAE per modality, aligned by cross-reconstruction and by the distance of their posteriors.
