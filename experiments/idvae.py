@@ -49,6 +49,8 @@ class Config(harness.Config):
   """Units of each of the two hidden layers of every network."""
   num_examples: int = 20_000
   """Examples, over all segments."""
+  classifier_weight: float = 10.0
+  """Weight of the classifier of segments on examples whose segment is known."""
   share_labelled: float = 0.1
   """Share of the examples whose segment is known, in the semi-supervised model."""
 
@@ -117,7 +119,9 @@ def run(config: Config) -> Outcome:
     "VAE": objectives.vae(net["plain"], net["decode"], **common),
     "iVAE": objectives.ivae(net["encode"], net["decode"], net["prior"], **common),
     "IDVAE": double(),
-    "IDVAE, few labels": double(classify_fn=net["classify"]),
+    "IDVAE, few labels": double(
+      classify_fn=net["classify"], classifier_weight=config.classifier_weight
+    ),
   }
 
   def codes(name: str, params: Any) -> jax.Array:
@@ -140,9 +144,9 @@ def run(config: Config) -> Outcome:
     matrices[name] = np.abs(np.corrcoef(sources.T, z.T)[:DIM, DIM:])
   pictures.image_grid(
     config.folder / "correlations.png",
-    [m[None, :, :, None] for m in matrices.values()],
+    [np.kron(m, np.ones((12, 12)))[None, :, :, None] for m in matrices.values()],
     labels=[f"{name}  MCC {mcc[name][0]:.2f}" for name in matrices],
-    title="|correlation| of sources (rows) and latents",
+    title="Correlation with sources",
   )
   few = mcc["IDVAE, few labels"]
   table = [
