@@ -1,13 +1,17 @@
 """Training objectives, made from networks given as functions: no network library, no trainer."""
 
 from latentjax.objectives.adversarial import aae, factor_vae
+from latentjax.objectives.aligned_vae import AlignedModel, cada_vae
 from latentjax.objectives.autoencoder import Autoencoder, rae
+from latentjax.objectives.autogen import autogen
 from latentjax.objectives.categorical_vae import categorical_vae
+from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.gmvae import GaussianMixture, gmvae
 from latentjax.objectives.gradient_origin import GradientOrigin, gradient_origin
 from latentjax.objectives.hierarchical import hierarchical_iwae
+from latentjax.objectives.identifiable_vae import idvae, ivae
 from latentjax.objectives.iwae import iwae
 from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
@@ -21,16 +25,21 @@ from latentjax.objectives.vis import vis
 from latentjax.objectives.wake_sleep import wake_sleep
 
 __all__ = [
+  "AlignedModel",
   "Autoencoder",
   "BoundTerms",
+  "ConditionalModel",
   "GaussianMixture",
   "GradientOrigin",
   "LatentModel",
   "ManifoldModel",
   "Prior",
   "aae",
+  "autogen",
+  "cada_vae",
   "capacity_vae",
   "categorical_vae",
+  "conditional_vae",
   "cpl_mix_vae",
   "dip_vae",
   "factor_vae",
@@ -38,7 +47,9 @@ __all__ = [
   "gradient_origin",
   "hierarchical_iwae",
   "hyperspherical_vae",
+  "idvae",
   "info_vae",
+  "ivae",
   "iwae",
   "joint_vae",
   "m2_vae",

@@ -1,6 +1,12 @@
 """The evidence lower bound, its weighted forms and its regularisers."""
 
+from latentjax.losses.elbo.alignment import w2_gaussian
 from latentjax.losses.elbo.bound import autogen_bound, elbo, infovae_bound
+from latentjax.losses.elbo.collapse import (
+  conditional_covariance,
+  linear_hvae_spectrum,
+  linear_vae_spectrum,
+)
 from latentjax.losses.elbo.consensus import simplex_distance
 from latentjax.losses.elbo.density_ratio import (
   permute_dims,
@@ -22,11 +28,14 @@ __all__ = [
   "autogen_bound",
   "balanced_kl",
   "capacity_loss",
+  "conditional_covariance",
   "constrained_kl_loss",
   "dip_penalty",
   "elbo",
   "free_bits",
   "infovae_bound",
+  "linear_hvae_spectrum",
+  "linear_vae_spectrum",
   "mixture_kl",
   "mmd",
   "permute_dims",
@@ -35,4 +44,5 @@ __all__ = [
   "tc_discriminator_loss",
   "tcvae_kl",
   "total_correlation_terms",
+  "w2_gaussian",
 ]

@@ -57,9 +57,11 @@ def autogen_bound(
   r"""Lower bound on the log-likelihood of the data and of their perfect reconstructions, in nats.
 
   .. math:: (1 + m) \, E_{q(z|x)}[\log p(x|z)] - KL(q(z|x) \| p(z))
-    \le \log p(x) + m \log p(x' = x | x)
+    \le \log \int p(z) \, p(x|z)^{1 + m} dz = \log p(x) + \log p(x'_1 = \dots = x'_m = x | x)
 
-  A beta-VAE with beta = 1 / (1 + m), times 1 + m: that weight has a likelihood behind it.
+  where x and its m reconstructions are independent given z; equal if q(z|x) is the posterior given
+  all of them. A beta-VAE with beta = 1 / (1 + m), times 1 + m: that weight has a likelihood behind
+  it. (For m > 1 it may exceed log p(x) + m log p(x' = x | x), whose reconstructions have a z each.)
 
   Args:
     log_likelihood: log p(x|z) in nats at samples of z, or its mean over samples, shape (B,) or any

@@ -1,0 +1,71 @@
+"""The mean correlation coefficient against a search over all matchings."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from contract import check_kernel
+from scipy import stats
+
+from latentjax.metrics import mean_correlation_coefficient
+
+N, D, Z = 16, 3, 4
+RNG = np.random.default_rng(0)
+SOURCES = RNG.standard_normal((N, D))
+LATENTS = SOURCES @ RNG.standard_normal((D, Z)) + 0.3 * RNG.standard_normal((N, Z))
+
+
+def oracle(sources, z, kind="pearson", **_):
+  correlate = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}[kind]
+  table = [[abs(correlate(s, latent)[0]) for latent in z.T] for s in sources.T]
+  matchings = itertools.permutations(range(z.shape[1]), sources.shape[1])
+  return np.array(max(np.mean([table[d][j] for d, j in enumerate(m)]) for m in matchings))
+
+
+def test_mean_correlation_coefficient():
+  check_kernel(
+    mean_correlation_coefficient,
+    (SOURCES, LATENTS),
+    oracle=oracle,
+    batch_coupled=True,
+    extreme=[(1e30 * SOURCES, LATENTS), (1e-25 * SOURCES, 0 * LATENTS), (SOURCES + 1e4, LATENTS)],
+    bad_inputs=[
+      ((SOURCES.astype(int), LATENTS), {}, TypeError, "sources must be a floating point"),
+      ((SOURCES[0], LATENTS), {}, ValueError, "sources must have 2 axes"),
+      ((LATENTS, SOURCES), {}, ValueError, "with Z >= D, got \\(16, 4\\) and \\(16, 3\\)"),
+      ((SOURCES[1:], LATENTS), {}, ValueError, "sources and z must have shapes"),
+      ((SOURCES, LATENTS), {"kind": "kendall"}, ValueError, "kind must be one of"),
+    ],
+  )
+
+
+def test_rank_correlation():
+  got, grad = jax.value_and_grad(partial(mean_correlation_coefficient, kind="spearman"))(
+    jnp.asarray(SOURCES), jnp.asarray(LATENTS)
+  )
+  np.testing.assert_allclose(got, oracle(SOURCES, LATENTS, kind="spearman"), rtol=1e-5)
+  assert not np.any(grad)
+
+
+def test_a_greedy_matching_is_not_enough():
+  """Both sources correlate most with latent 0; the source that does so more must take latent 1."""
+  basis = np.linalg.qr(np.hstack([np.ones((N, 1)), RNG.standard_normal((N, 4))]))[0][:, 1:]
+  latents = basis[:, :2]
+  sources = basis @ np.array([[0.8, 0.6, 0, 0], [0.7, 0.1, 0.7, 0]]).T
+  table = np.abs(np.corrcoef(sources.T, latents.T)[:2, 2:])
+  assert table[0].argmax() == table[1].argmax() == 0 and table[0, 0] > table[1, 0]
+  got = mean_correlation_coefficient(sources, latents)
+  np.testing.assert_allclose(got, (table[0, 1] + table[1, 0]) / 2, rtol=1e-5)
+
+
+def test_order_sign_and_scale_do_not_matter_and_monotone_functions_do_not_for_ranks():
+  moved = SOURCES[:, [2, 0, 1]] * np.array([-1.0, 3.0, 0.1])
+  np.testing.assert_allclose(mean_correlation_coefficient(SOURCES, moved), 1, rtol=1e-6)
+  bent = np.exp(moved)
+  np.testing.assert_allclose(
+    mean_correlation_coefficient(SOURCES, bent, kind="spearman"), 1, rtol=1e-6
+  )
+  assert mean_correlation_coefficient(SOURCES, bent) < 0.99
+  assert mean_correlation_coefficient(SOURCES, 0 * moved) == 0
