@@ -1,7 +1,18 @@
 """Training objectives, made from networks given as functions: no network library, no trainer."""
 
+from latentjax.objectives.capacitron import capacitron, hierarchical_capacitron
+from latentjax.objectives.conditional import ConditionalModel, conditional
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
 from latentjax.objectives.vae import vae
 from latentjax.objectives.wake_sleep import wake_sleep
 
-__all__ = ["BoundTerms", "LatentModel", "vae", "wake_sleep"]
+__all__ = [
+  "BoundTerms",
+  "ConditionalModel",
+  "LatentModel",
+  "capacitron",
+  "conditional",
+  "hierarchical_capacitron",
+  "vae",
+  "wake_sleep",
+]
