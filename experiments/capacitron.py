@@ -88,8 +88,9 @@ def run(config: Config) -> Outcome:
       transform=dynamic_binarize,
       name=name,
     ).state.eval_params
-    rates[name] = config.each_seed(partial(means, model, x))(params[name])[:, 1:]
-    fits[name] = config.each_seed(partial(means, model, x_test))(params[name])[:, 0]
+    measure = lambda rows, model=model: config.each_seed(partial(means, model, rows))
+    rates[name] = np.asarray(measure(x)(params[name]))[:, 1:]
+    fits[name] = np.asarray(measure(x_test)(params[name]))[:, 0]
 
   off = np.stack([np.abs(rates[name][:, 0] - c) for name, c in zip(models, CAPACITIES)]).max(0)
   gains = np.diff(np.stack([fits[name] for name in list(models)[:-1]]), axis=0).min(axis=0)

@@ -7,7 +7,7 @@ never costs the imports of the others.
 import importlib
 from types import ModuleType
 
-__all__ = ["data", "densities", "losses", "models", "objectives", "training"]
+__all__ = ["data", "densities", "losses", "models", "objectives", "sequence", "training"]
 
 __version__ = "0.1.0"
 

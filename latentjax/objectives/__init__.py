@@ -3,6 +3,7 @@
 from latentjax.objectives.capacitron import capacitron, hierarchical_capacitron
 from latentjax.objectives.conditional import ConditionalModel, conditional
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
+from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.vae import vae
 from latentjax.objectives.wake_sleep import wake_sleep
 
@@ -13,6 +14,7 @@ __all__ = [
   "capacitron",
   "conditional",
   "hierarchical_capacitron",
+  "physics_vae",
   "vae",
   "wake_sleep",
 ]

@@ -8,6 +8,7 @@ from latentjax.losses.elbo.density_ratio import (
 )
 from latentjax.losses.elbo.discrepancy import mmd
 from latentjax.losses.elbo.moments import dip_penalty
+from latentjax.losses.elbo.physics import least_action_loss, self_supervision_loss
 from latentjax.losses.elbo.rate import balanced_kl, capacity_loss, constrained_kl_loss, free_bits
 from latentjax.losses.elbo.total_correlation import (
   TotalCorrelationTerms,
@@ -25,8 +26,10 @@ __all__ = [
   "elbo",
   "free_bits",
   "infovae_bound",
+  "least_action_loss",
   "mmd",
   "permute_dims",
+  "self_supervision_loss",
   "tc_density_ratio",
   "tc_discriminator_loss",
   "tcvae_kl",
