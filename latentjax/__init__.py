@@ -7,7 +7,16 @@ never costs the imports of the others.
 import importlib
 from types import ModuleType
 
-__all__ = ["data", "densities", "losses", "models", "objectives", "sequence", "training"]
+__all__ = [
+  "data",
+  "densities",
+  "losses",
+  "models",
+  "objectives",
+  "sequence",
+  "training",
+  "transport",
+]
 
 __version__ = "0.1.0"
 
