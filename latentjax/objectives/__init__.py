@@ -4,6 +4,7 @@ from latentjax.objectives.capacitron import capacitron, hierarchical_capacitron
 from latentjax.objectives.conditional import ConditionalModel, conditional
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
 from latentjax.objectives.physics_vae import physics_vae
+from latentjax.objectives.pulaski import SegmentationModel, pulaski
 from latentjax.objectives.vae import vae
 from latentjax.objectives.wake_sleep import wake_sleep
 
@@ -11,10 +12,12 @@ __all__ = [
   "BoundTerms",
   "ConditionalModel",
   "LatentModel",
+  "SegmentationModel",
   "capacitron",
   "conditional",
   "hierarchical_capacitron",
   "physics_vae",
+  "pulaski",
   "vae",
   "wake_sleep",
 ]
