@@ -130,19 +130,21 @@ def hierarchical_capacitron(
 
   .. math::
 
-    -E_q[\log p(x|z_L)] + \beta_H (R_H - C_H) + \beta (R_H + R_L - C), \qquad
+    -E_q[\log p(x|z_L)] + \beta_H (R_H - C_H) + \beta_L (R_L - (C - C_H)), \qquad
     R_H = E \, KL(q(z_H|z_L) \| N(0, I)), \quad R_L = E[\log q(z_L|x) - \log p(z_L|z_H)]
 
   x sees z_L alone and z_H sees x through z_L, so R_H + R_L is the divergence of the joint posterior
-  from the joint prior and bounds what z_L carries. After training, z_H of an example can be kept and
-  z_L drawn anew from p(z_L|z_H): what C_H had room for stays, the remaining C - C_H nats vary.
+  from the joint prior and bounds what z_L carries. Each level has its own multiplier: were R_H + R_L
+  held at C instead, little would be gained by z_H, which is then hardly used. After training, z_H of
+  an example can be kept and z_L drawn anew from p(z_L|z_H): what C_H had room for stays, the
+  remaining C - C_H nats vary.
 
   Args:
     encode_fn: `(params, x) -> (mean, log_scale)` of q(z_L|x), each (B, Z).
     encode_high_fn: `(params, z_L) -> (mean, log_scale)` of q(z_H|z_L), each (B, Z_H).
     prior_fn: `(params, z_H) -> (mean, log_scale)` of p(z_L|z_H), each (B, Z).
     decode_fn: `(params, z_L) -> parameters of p(x|z_L)`.
-    multipliers_fn: `(params) -> (b, b_H)`, two scalars among the trained parameters; each beta is
+    multipliers_fn: `(params) -> (b_L, b_H)`, two scalars among the trained parameters; each beta is
       log(1 + exp(b)).
     capacity: C in nats, for both levels together.
     capacity_high: C_H in nats, at most C.
@@ -190,15 +192,14 @@ def hierarchical_capacitron(
   ) -> tuple[jax.Array, tuple[Any, Metrics]]:
     drawn = draw(params, key, take_feature(batch, feature), axis_name)
     logit, logit_high = multipliers_fn(params)
-    bound_terms = terms(drawn)
-    loss = constrained_kl_loss(bound_terms.kl, logit, capacity=capacity) - drawn.log_likelihood
+    loss = constrained_kl_loss(drawn.kl_low, logit, capacity=capacity - capacity_high)
     loss += constrained_kl_loss(drawn.kl_high, logit_high, capacity=capacity_high)
-    metrics = mean_metrics(bound_terms) | {
+    metrics = mean_metrics(terms(drawn)) | {
       "kl_high": jnp.mean(drawn.kl_high).astype(jnp.float32),
       "multiplier": jax.nn.softplus(logit),
       "multiplier_high": jax.nn.softplus(logit_high),
     }
-    return jnp.mean(loss), (model_state, metrics)
+    return jnp.mean(loss - drawn.log_likelihood), (model_state, metrics)
 
   def bound(params: Params, key: jax.Array, x: jax.Array) -> BoundTerms:
     return terms(draw(params, key, x, None))

@@ -134,7 +134,7 @@ def test_hierarchy_with_an_idle_upper_level_is_the_plain_model(key):
   kl = stats.norm.logpdf(low, mean, np.exp(log_scale)) - stats.norm.logpdf(low)
   kl = kl.mean()
   np.testing.assert_allclose([metrics["kl"], metrics["kl_high"]], [kl, 0], rtol=1e-4, atol=1e-6)
-  np.testing.assert_allclose(grads["b"], -jax.nn.sigmoid(0.3) * (kl - 2.0), rtol=1e-4)
+  np.testing.assert_allclose(grads["b"], -jax.nn.sigmoid(0.3) * (kl - 1.5), rtol=1e-4)
   np.testing.assert_allclose(grads["b_high"], jax.nn.sigmoid(-0.4) * 0.5, rtol=1e-5)
 
 
