@@ -3,10 +3,13 @@
 from latentjax.models.conv import ConvDecoder, ConvEncoder
 from latentjax.models.mlp import MLPDecoder, MLPEncoder
 from latentjax.models.networks import Networks, conv_vae, mlp_vae
+from latentjax.models.recurrent import GRUDecoder, GRUEncoder
 
 __all__ = [
   "ConvDecoder",
   "ConvEncoder",
+  "GRUDecoder",
+  "GRUEncoder",
   "MLPDecoder",
   "MLPEncoder",
   "Networks",

@@ -2,6 +2,7 @@
 
 from latentjax.objectives.capacitron import capacitron, hierarchical_capacitron
 from latentjax.objectives.conditional import ConditionalModel, conditional
+from latentjax.objectives.dts import dts
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
 from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
@@ -15,6 +16,7 @@ __all__ = [
   "SegmentationModel",
   "capacitron",
   "conditional",
+  "dts",
   "hierarchical_capacitron",
   "physics_vae",
   "pulaski",

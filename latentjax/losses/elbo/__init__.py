@@ -1,5 +1,6 @@
 """The evidence lower bound, its weighted forms and its regularisers."""
 
+from latentjax.losses.elbo.adversary import group_adversary_loss
 from latentjax.losses.elbo.bound import autogen_bound, elbo, infovae_bound
 from latentjax.losses.elbo.density_ratio import (
   permute_dims,
@@ -25,6 +26,7 @@ __all__ = [
   "dip_penalty",
   "elbo",
   "free_bits",
+  "group_adversary_loss",
   "infovae_bound",
   "least_action_loss",
   "mmd",
