@@ -3,6 +3,7 @@
 from latentjax.objectives.capacitron import capacitron, hierarchical_capacitron
 from latentjax.objectives.conditional import ConditionalModel, conditional
 from latentjax.objectives.dts import dts
+from latentjax.objectives.edit_vae import EditModel, edit_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
 from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
@@ -12,11 +13,13 @@ from latentjax.objectives.wake_sleep import wake_sleep
 __all__ = [
   "BoundTerms",
   "ConditionalModel",
+  "EditModel",
   "LatentModel",
   "SegmentationModel",
   "capacitron",
   "conditional",
   "dts",
+  "edit_vae",
   "hierarchical_capacitron",
   "physics_vae",
   "pulaski",

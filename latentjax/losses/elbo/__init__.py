@@ -11,6 +11,7 @@ from latentjax.losses.elbo.discrepancy import mmd
 from latentjax.losses.elbo.moments import dip_penalty
 from latentjax.losses.elbo.physics import least_action_loss, self_supervision_loss
 from latentjax.losses.elbo.rate import balanced_kl, capacity_loss, constrained_kl_loss, free_bits
+from latentjax.losses.elbo.text import bag_of_words_loss, sequence_log_prob
 from latentjax.losses.elbo.total_correlation import (
   TotalCorrelationTerms,
   tcvae_kl,
@@ -20,6 +21,7 @@ from latentjax.losses.elbo.total_correlation import (
 __all__ = [
   "TotalCorrelationTerms",
   "autogen_bound",
+  "bag_of_words_loss",
   "balanced_kl",
   "capacity_loss",
   "constrained_kl_loss",
@@ -32,6 +34,7 @@ __all__ = [
   "mmd",
   "permute_dims",
   "self_supervision_loss",
+  "sequence_log_prob",
   "tc_density_ratio",
   "tc_discriminator_loss",
   "tcvae_kl",
