@@ -2,6 +2,7 @@
 
 from latentjax.objectives.capacitron import capacitron, hierarchical_capacitron
 from latentjax.objectives.conditional import ConditionalModel, conditional
+from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.dts import dts
 from latentjax.objectives.edit_vae import EditModel, edit_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
@@ -18,6 +19,7 @@ __all__ = [
   "SegmentationModel",
   "capacitron",
   "conditional",
+  "context_encoding_vae",
   "dts",
   "edit_vae",
   "hierarchical_capacitron",

@@ -1,6 +1,7 @@
 """The evidence lower bound, its weighted forms and its regularisers."""
 
 from latentjax.losses.elbo.adversary import group_adversary_loss
+from latentjax.losses.elbo.anomaly import anomaly_map
 from latentjax.losses.elbo.bound import autogen_bound, elbo, infovae_bound
 from latentjax.losses.elbo.density_ratio import (
   permute_dims,
@@ -20,6 +21,7 @@ from latentjax.losses.elbo.total_correlation import (
 
 __all__ = [
   "TotalCorrelationTerms",
+  "anomaly_map",
   "autogen_bound",
   "bag_of_words_loss",
   "balanced_kl",
