@@ -4,10 +4,15 @@ from latentjax.objectives.adversarial import aae, factor_vae
 from latentjax.objectives.aligned_vae import AlignedModel, cada_vae
 from latentjax.objectives.autoencoder import Autoencoder, rae
 from latentjax.objectives.autogen import autogen
+from latentjax.objectives.capacitron import capacitron, hierarchical_capacitron
 from latentjax.objectives.categorical_vae import categorical_vae
+from latentjax.objectives.conditional import ConditionalModel, conditional
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
+from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
+from latentjax.objectives.dts import dts
+from latentjax.objectives.edit_vae import EditModel, edit_vae
 from latentjax.objectives.gmvae import GaussianMixture, gmvae
 from latentjax.objectives.gradient_origin import GradientOrigin, gradient_origin
 from latentjax.objectives.hierarchical import hierarchical_iwae
@@ -18,7 +23,9 @@ from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
 from latentjax.objectives.m2_vae import m2_vae
 from latentjax.objectives.manifold_vae import ManifoldModel, hyperspherical_vae, manifold_vae
 from latentjax.objectives.matching import info_vae, wae_mmd
+from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
+from latentjax.objectives.pulaski import SegmentationModel, pulaski
 from latentjax.objectives.sigma_vae import sigma_vae
 from latentjax.objectives.vae import vae
 from latentjax.objectives.vis import vis
@@ -29,22 +36,30 @@ __all__ = [
   "Autoencoder",
   "BoundTerms",
   "ConditionalModel",
+  "EditModel",
   "GaussianMixture",
   "GradientOrigin",
   "LatentModel",
   "ManifoldModel",
   "Prior",
+  "SegmentationModel",
   "aae",
   "autogen",
   "cada_vae",
+  "capacitron",
   "capacity_vae",
   "categorical_vae",
+  "conditional",
   "conditional_vae",
+  "context_encoding_vae",
   "cpl_mix_vae",
   "dip_vae",
+  "dts",
+  "edit_vae",
   "factor_vae",
   "gmvae",
   "gradient_origin",
+  "hierarchical_capacitron",
   "hierarchical_iwae",
   "hyperspherical_vae",
   "idvae",
@@ -55,6 +70,8 @@ __all__ = [
   "m2_vae",
   "manifold_vae",
   "mixture_prior",
+  "physics_vae",
+  "pulaski",
   "rae",
   "sigma_vae",
   "tc_vae",
