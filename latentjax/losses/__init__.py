@@ -1,5 +1,5 @@
 """Training losses and bounds, as pure functions that return one value per example."""
 
-from latentjax.losses import annealing, elbo, importance, routing
+from latentjax.losses import annealing, elbo, groups, importance, programmable, routing
 
-__all__ = ["annealing", "elbo", "importance", "routing"]
+__all__ = ["annealing", "elbo", "groups", "importance", "programmable", "routing"]

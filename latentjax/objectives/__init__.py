@@ -1,7 +1,33 @@
 """Training objectives, made from networks given as functions: no network library, no trainer."""
 
+from latentjax.objectives.group_vae import ada_gvae, group_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel
+from latentjax.objectives.multimodal import (
+  Modality,
+  MultimodalModel,
+  Posterior,
+  jmvae,
+  mmvae,
+  mopoe,
+  mvae,
+  mvtcae,
+)
 from latentjax.objectives.vae import vae
 from latentjax.objectives.wake_sleep import wake_sleep
 
-__all__ = ["BoundTerms", "LatentModel", "vae", "wake_sleep"]
+__all__ = [
+  "BoundTerms",
+  "LatentModel",
+  "Modality",
+  "MultimodalModel",
+  "Posterior",
+  "ada_gvae",
+  "group_vae",
+  "jmvae",
+  "mmvae",
+  "mopoe",
+  "mvae",
+  "mvtcae",
+  "vae",
+  "wake_sleep",
+]
