@@ -39,16 +39,14 @@ def test_separate_clusters_are_found_with_their_own_moments():
   np.testing.assert_allclose(np.cov(samples.T), np.cov(Z_ALL.T), rtol=0.05, atol=0.5)
 
 
-def test_likelihood_rises_to_that_of_scikit_learn():
+def test_likelihood_is_that_of_scikit_learn():
   from sklearn.mixture import GaussianMixture as Reference
 
   z = np.concatenate([CLUSTERS[0] / 6, CLUSTERS[1] / 6, CLUSTERS[2] / 6]).astype(np.float32)
-  fit = jax.jit(partial(fit_gaussian_mixture, num_components=3), static_argnames="num_steps")
-  score = lambda steps: float(fit(jax.random.key(0), z, num_steps=steps).log_prob(z).mean())
-  scores = [score(steps) for steps in (1, 100)]
-  assert scores[0] < scores[1]
+  fit = jax.jit(partial(fit_gaussian_mixture, num_components=3, num_steps=100))
+  score = fit(jax.random.key(0), z).log_prob(z).mean()
   reference = Reference(3, random_state=0, n_init=5, tol=1e-6, max_iter=500).fit(z)
-  np.testing.assert_allclose(scores[-1], reference.score(z), atol=0.02)
+  np.testing.assert_allclose(score, reference.score(z), atol=0.02)
   tight = GaussianMixture(jnp.zeros(1), jnp.zeros((1, 2)), jnp.eye(2)[None])
   np.testing.assert_allclose(tight.log_prob(jnp.zeros((1, 2))), -np.log(2 * np.pi), rtol=1e-6)
 

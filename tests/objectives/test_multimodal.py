@@ -92,7 +92,7 @@ def test_log_weights_are_the_evidence_of_what_is_present(name):
   np.testing.assert_allclose(log_w[:, rows], np.tile(EVIDENCE[rows], (3, 1)), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", list(FACTORIES))
+@pytest.mark.parametrize("name", ["mmvae", "mopoe", "mvtcae"])
 def test_bounds_are_below_the_evidence_and_importance_weights_recover_it(name):
   model, key = make(name, num_samples=K // 4), jax.random.key(1)
   terms, log_w = jax.jit(
@@ -185,7 +185,7 @@ def test_losses_have_their_exact_expectation(name):
     np.testing.assert_allclose(losses.mean(), expected, atol=tolerance)
 
 
-@pytest.mark.parametrize(("estimator", "num_samples"), [("elbo", 2), ("iwae", 1), ("iwae", 2)])
+@pytest.mark.parametrize(("estimator", "num_samples"), [("elbo", 2), ("iwae", 2)])
 def test_mixture_bound_by_quadrature(estimator, num_samples):
   """MMVAE over all pairs of Gauss-Hermite nodes per expert, against the average over many draws."""
   model = make("mmvae", num_samples=num_samples, estimator=estimator)
@@ -204,7 +204,7 @@ def test_mixture_bound_by_quadrature(estimator, num_samples):
   total = 0
   for n in DIMS:
     one = log_w(expert(n)[0] + expert(n)[1] * nodes[:, None])
-    if estimator == "elbo" or num_samples == 1:
+    if estimator == "elbo":
       total += weights @ one
     else:
       pairs = np.logaddexp(one[:, None], one) - np.log(2)
@@ -215,7 +215,7 @@ def test_mixture_bound_by_quadrature(estimator, num_samples):
 
 @pytest.mark.parametrize("name", list(FACTORIES))
 def test_missing_entries_do_not_matter_and_get_no_gradient(name):
-  """Garbage gives the bits that zeros give; a batch split in two the mean of the whole, noise included."""
+  """Garbage gives the bits that zeros give, and a split batch the mean of the whole, noise included."""
   objective = make(name, num_samples=2).objective
   zeros = {n: np.nan_to_num(JUNK[n]) for n in DIMS}
   key = jax.random.key(4)
@@ -234,7 +234,7 @@ def test_missing_entries_do_not_matter_and_get_no_gradient(name):
   _, (grads, _) = run(SHIFTED, JUNK, without_b)
   assert not any(np.any(leaf) for leaf in jax.tree.leaves(grads["b"]))
   assert all(np.any(leaf) for leaf in jax.tree.leaves([grads["a"], grads["c"]]))
-  if name != "jmvae":  # its joint encoder of this test knows the size of the batch
+  if name in ("mvae", "mmvae"):  # the others draw as mmvae does
     split = make(name, num_samples=2, axis_name="devices").objective
     halves = {n: x.reshape(2, B // 2, -1) for n, x in (JUNK | {"mask": MASK}).items()}
     local = jax.vmap(lambda batch: split(SHIFTED, (), key, batch)[0], axis_name="devices")
