@@ -13,8 +13,15 @@ from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.dts import dts
 from latentjax.objectives.edit_vae import EditModel, edit_vae
+from latentjax.objectives.ex_post import (
+  GaussianMixture,
+  ex_post_sampler,
+  fit_gaussian_mixture,
+  two_stage_vae,
+)
 from latentjax.objectives.gmvae import GaussianMixture, gmvae
 from latentjax.objectives.gradient_origin import GradientOrigin, gradient_origin
+from latentjax.objectives.group_vae import ada_gvae, group_vae
 from latentjax.objectives.hierarchical import hierarchical_iwae
 from latentjax.objectives.identifiable_vae import idvae, ivae
 from latentjax.objectives.iwae import iwae
@@ -23,6 +30,16 @@ from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
 from latentjax.objectives.m2_vae import m2_vae
 from latentjax.objectives.manifold_vae import ManifoldModel, hyperspherical_vae, manifold_vae
 from latentjax.objectives.matching import info_vae, wae_mmd
+from latentjax.objectives.multimodal import (
+  Modality,
+  MultimodalModel,
+  Posterior,
+  jmvae,
+  mmvae,
+  mopoe,
+  mvae,
+  mvtcae,
+)
 from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
@@ -41,9 +58,13 @@ __all__ = [
   "GradientOrigin",
   "LatentModel",
   "ManifoldModel",
+  "Modality",
+  "MultimodalModel",
+  "Posterior",
   "Prior",
   "SegmentationModel",
   "aae",
+  "ada_gvae",
   "autogen",
   "cada_vae",
   "capacitron",
@@ -56,9 +77,12 @@ __all__ = [
   "dip_vae",
   "dts",
   "edit_vae",
+  "ex_post_sampler",
   "factor_vae",
+  "fit_gaussian_mixture",
   "gmvae",
   "gradient_origin",
+  "group_vae",
   "hierarchical_capacitron",
   "hierarchical_iwae",
   "hyperspherical_vae",
@@ -66,15 +90,21 @@ __all__ = [
   "info_vae",
   "ivae",
   "iwae",
+  "jmvae",
   "joint_vae",
   "m2_vae",
   "manifold_vae",
   "mixture_prior",
+  "mmvae",
+  "mopoe",
+  "mvae",
+  "mvtcae",
   "physics_vae",
   "pulaski",
   "rae",
   "sigma_vae",
   "tc_vae",
+  "two_stage_vae",
   "vae",
   "vamp_prior",
   "vis",
