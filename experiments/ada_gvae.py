@@ -13,14 +13,13 @@ Time: two minutes on two CPU cores, three seeds of three models.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments import harness
-from experiments.harness import Claim, Outcome, vae_report
+from experiments.harness import Claim, Outcome, factor_images, vae_report
 from latentjax import data, objectives
 from latentjax.models import mlp_vae
 from latentjax.training import train
@@ -28,9 +27,7 @@ from latentjax.training import train
 PAPERS: dict[int, str] = {}
 FUNCTIONS = ("objectives.ada_gvae", "losses.groups.adaptive_shared_mask", "objectives.vae")
 QUICK = {"steps": 100, "seeds": 2}
-SIZES = np.array([8, 8, 4, 3])  # x, y, size, shape
-STRIDES = np.array([96, 12, 3, 1])
-NAMES = ("x", "y", "size", "shape")
+SIZES, STRIDES = np.array(factor_images.SIZES), np.array(factor_images.STRIDES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,25 +45,9 @@ class Config(harness.Config):
   """Weight of the divergence, the same for all models."""
 
 
-def draw_images() -> tuple[np.ndarray, np.ndarray]:
-  """All combinations of the factors: images (N, 16, 16, 1), uint8, and factors (N, 4)."""
-  factors = np.array(list(itertools.product(*map(range, SIZES))))
-  x, y, size, shape = (factors[:, i, None, None] for i in range(4))
-  rows, columns = np.mgrid[:16, :16]
-  dx, dy = np.abs(columns - 4 - x * 8 / 7), np.abs(rows - 4 - y * 8 / 7)
-  radius = 1.5 + 0.6 * size
-  distance = np.where(
-    shape == 0,
-    np.hypot(dx, dy),
-    np.where(shape == 1, np.maximum(dx, dy), np.maximum(dx + dy, 3 * np.minimum(dx, dy))),
-  )
-  images = np.clip(radius - distance + 0.5, 0, 1)
-  return (255 * images[..., None]).astype(np.uint8), factors
-
-
 def run(config: Config) -> Outcome:
   """Train the three models and measure how well their latents follow the factors."""
-  images, factors = draw_images()
+  images, factors = factor_images.make()
   table = jnp.asarray(images)
   dataset = data.load({"image": images, "factors": factors.astype(np.int32)})
 
@@ -114,7 +95,7 @@ def run(config: Config) -> Outcome:
     bound = config.each_seed(lambda p, model=model: model.bound(p, jax.random.key(1), x))
     terms[name] = {k: float(jnp.mean(v)) for k, v in bound(params)._asdict().items()}
     means = config.each_seed(lambda p, model=model: model.encode(p, x)[0])(params)
-    gaps[name] = np.stack([information_gaps(np.asarray(z), factors) for z in means])
+    gaps[name] = np.stack([factor_images.information_gaps(np.asarray(z), factors) for z in means])
     if name == "Ada-GVAE":
       vae_report.draw(
         config.folder, model, config.first_seed(params), x[::7], originals=images[::7]
@@ -122,26 +103,13 @@ def run(config: Config) -> Outcome:
   difference = gaps["Ada-GVAE"].mean(axis=1) - gaps["beta-VAE"].mean(axis=1)
   what = "mutual information gap, Ada-GVAE minus beta-VAE"
   details = {
-    name: {"mig": gap.mean(axis=1).tolist(), **dict(zip(NAMES, gap.mean(axis=0).tolist()))}
+    name: {
+      "mig": gap.mean(axis=1).tolist(),
+      **dict(zip(factor_images.NAMES, gap.mean(axis=0).tolist())),
+    }
     for name, gap in gaps.items()
   }
   return Outcome(
     [Claim(what, 0.0, difference, "Locatello et al. 2020, section 5", "at least", unit="")],
     {name: details[name] | terms[name] for name in models},
   )
-
-
-def information_gaps(z: np.ndarray, factors: np.ndarray, *, bins: int = 20) -> np.ndarray:
-  """(I(z_1; v) - I(z_2; v)) / H(v) of the two most informative latents of every factor v."""
-
-  def entropy(*columns: np.ndarray) -> float:
-    _, counts = np.unique(np.stack(columns), axis=1, return_counts=True)
-    p = counts / counts.sum()
-    return float(-np.sum(p * np.log(p)))
-
-  codes = [np.digitize(c, np.linspace(c.min(), c.max(), bins + 1)[1:-1]) for c in z.T]
-  gaps = []
-  for v in factors.T:
-    information = sorted(entropy(c) + entropy(v) - entropy(c, v) for c in codes)
-    gaps.append((information[-1] - information[-2]) / entropy(v))
-  return np.array(gaps)

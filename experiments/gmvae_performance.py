@@ -25,8 +25,9 @@ import numpy as np
 from experiments import harness
 from experiments.harness import Claim, Outcome, discrete, pictures, sounds
 from latentjax import data
+from latentjax.densities.mixture_em import GaussianMixture
 from latentjax.models.mlp import MLPDecoder, MLPEncoder
-from latentjax.objectives import GaussianMixture, gmvae
+from latentjax.objectives import gmvae
 from latentjax.objectives.gmvae import component_logits
 
 PAPERS = {

@@ -26,7 +26,7 @@ from experiments import harness
 from experiments.harness import Claim, Outcome, pictures
 from latentjax import data
 from latentjax.models import GRUDecoder, GRUEncoder
-from latentjax.objectives import ConditionalModel, dts
+from latentjax.objectives import ConditionedModel, dts
 from latentjax.training import train
 
 PAPERS = {79: "Learning Disentangled Representations for Time Series (DTS)"}
@@ -139,7 +139,7 @@ def init(config: Config, key: jax.Array) -> Any:
   }
 
 
-def make_model(config: Config, name: str) -> ConditionalModel:
+def make_model(config: Config, name: str) -> ConditionedModel:
   """DTS, or the ELBO, which is DTS without groups and with unit weights."""
   encoder, decoder = GRUEncoder(config.latent_dim, config.hidden), GRUDecoder(1, config.hidden)
 

@@ -4,6 +4,7 @@
 never costs the imports of the others.
 """
 
+import importlib
 from types import ModuleType
 
 __all__ = [
@@ -17,3 +18,15 @@ __all__ = [
   "training",
   "transport",
 ]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> ModuleType:
+  if name in __all__:
+    return importlib.import_module(f"latentjax.{name}")
+  raise AttributeError(f"module 'latentjax' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+  return [*globals(), *__all__]

@@ -135,7 +135,7 @@ def gmm_em(
   log_spread = jnp.log(jnp.maximum(spread, 1e-6))
 
   def run(key: jax.Array) -> tuple[GaussianMixture, jax.Array]:
-    mean = _far_apart(key, x / jnp.exp(log_spread), num_components) * jnp.exp(log_spread)
+    mean = far_apart(key, x / jnp.exp(log_spread), num_components) * jnp.exp(log_spread)
     # Narrower than all points together, so that components do not start as one.
     log_scale = jnp.broadcast_to(log_spread - jnp.log(num_components) / x.shape[1], mean.shape)
 
@@ -153,7 +153,7 @@ def gmm_em(
   return params, log_likelihoods
 
 
-def _far_apart(key: jax.Array, x: jax.Array, count: int) -> jax.Array:
+def far_apart(key: jax.Array, x: jax.Array, count: int) -> jax.Array:
   """`count` of the points, drawn one by one in proportion to the squared distance from the others."""
   key_first, key_rest = jax.random.split(key)
   first = x[jax.random.randint(key_first, (), 0, len(x))]

@@ -6,7 +6,7 @@ from latentjax.objectives.autoencoder import Autoencoder, rae
 from latentjax.objectives.autogen import autogen
 from latentjax.objectives.capacitron import capacitron, hierarchical_capacitron
 from latentjax.objectives.categorical_vae import categorical_vae
-from latentjax.objectives.conditional import ConditionalModel, conditional
+from latentjax.objectives.conditional import ConditionedModel, conditional
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
@@ -14,12 +14,12 @@ from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.dts import dts
 from latentjax.objectives.edit_vae import EditModel, edit_vae
 from latentjax.objectives.ex_post import (
-  GaussianMixture,
+  FullGaussianMixture,
   ex_post_sampler,
   fit_gaussian_mixture,
   two_stage_vae,
 )
-from latentjax.objectives.gmvae import GaussianMixture, gmvae
+from latentjax.objectives.gmvae import gmvae
 from latentjax.objectives.gradient_origin import GradientOrigin, gradient_origin
 from latentjax.objectives.group_vae import ada_gvae, group_vae
 from latentjax.objectives.hierarchical import hierarchical_iwae
@@ -53,8 +53,9 @@ __all__ = [
   "Autoencoder",
   "BoundTerms",
   "ConditionalModel",
+  "ConditionedModel",
   "EditModel",
-  "GaussianMixture",
+  "FullGaussianMixture",
   "GradientOrigin",
   "LatentModel",
   "ManifoldModel",

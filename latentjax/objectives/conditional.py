@@ -17,13 +17,13 @@ from latentjax.objectives.latent_model import (
   take_feature,
 )
 
-__all__ = ["ConditionalModel", "conditional"]
+__all__ = ["ConditionedModel", "conditional"]
 
 ConditionalEncodeFn = Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 ConditionalDecodeFn = Callable[[Params, jax.Array, jax.Array], Any]
 
 
-class ConditionalModel(NamedTuple):
+class ConditionedModel(NamedTuple):
   """A training objective for p(x|y), and the model it trains for any conditions y.
 
   Attributes:
@@ -45,7 +45,7 @@ def conditional(
   decode_fn: ConditionalDecodeFn,
   *,
   condition: str,
-) -> ConditionalModel:
+) -> ConditionedModel:
   r"""Conditions an objective: q(z|x) becomes q(z|x, y) and p(x|z) becomes p(x|z, y).
 
   .. math:: \log p(x|y) \ge E_{q(z|x,y)}[\log p(x|z,y)] - KL(q(z|x,y) \,\|\, p(z))
@@ -60,7 +60,7 @@ def conditional(
     condition: name of the batch's array y, shape (B, ...), of any dtype.
 
   Returns:
-    ConditionalModel. Metrics are those of `make_model`.
+    ConditionedModel. Metrics are those of `make_model`.
 
   Example:
     >>> from functools import partial
@@ -96,4 +96,4 @@ def conditional(
     model = given(take_feature(batch, condition))
     return model.objective(params, model_state, key, batch)
 
-  return ConditionalModel(objective, given)
+  return ConditionedModel(objective, given)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from latentjax.densities import gaussian
 from latentjax.losses.elbo import group_adversary_loss, tcvae_kl, total_correlation_terms
-from latentjax.objectives.conditional import ConditionalDecodeFn, ConditionalModel, conditional
+from latentjax.objectives.conditional import ConditionalDecodeFn, ConditionedModel, conditional
 from latentjax.objectives.gaussian_vae import Draw, make_gaussian_vae
 from latentjax.objectives.latent_model import (
   Batch,
@@ -43,7 +43,7 @@ def dts(
   feature: str = "x",
   label: str = "label",
   axis_name: str | None = None,
-) -> ConditionalModel:
+) -> ConditionedModel:
   r"""Sequence autoencoder with a decomposed divergence and two segments of the latent.
 
   .. math::
@@ -75,7 +75,7 @@ def dts(
     axis_name: mapped device axis over which the batch is split, inside `pmap` or `shard_map`.
 
   Returns:
-    ConditionalModel; `given(x)` is the model whose decoder is told the past of x. Metrics: elbo,
+    ConditionedModel; `given(x)` is the model whose decoder is told the past of x. Metrics: elbo,
     log_likelihood, kl, mutual_information, total_correlation, dimension_wise_kl, and with groups
     adversary, the sum of both cross-entropies.
 
@@ -132,7 +132,7 @@ def dts(
       axis_name=axis_name,
     )
 
-  def condition(labels: jax.Array | None) -> ConditionalModel:
+  def condition(labels: jax.Array | None) -> ConditionedModel:
     return conditional(
       lambda encode_fn, decode_fn: make_model(encode_fn, decode_fn, labels),
       lambda params, x, past: encode_fn(params, x),

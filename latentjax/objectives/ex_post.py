@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from latentjax.checks import check_float, check_positive_int, check_range, check_rank
 from latentjax.densities import bernoulli, gaussian, gaussian_full
+from latentjax.densities.mixture_em import far_apart
 from latentjax.objectives.latent_model import (
   Batch,
   DecodeFn,
@@ -21,10 +22,10 @@ from latentjax.objectives.latent_model import (
 )
 from latentjax.objectives.vae import vae
 
-__all__ = ["GaussianMixture", "ex_post_sampler", "fit_gaussian_mixture", "two_stage_vae"]
+__all__ = ["FullGaussianMixture", "ex_post_sampler", "fit_gaussian_mixture", "two_stage_vae"]
 
 
-class GaussianMixture(NamedTuple):
+class FullGaussianMixture(NamedTuple):
   """Mixture of M Gaussians with full covariances.
 
   Attributes:
@@ -60,7 +61,7 @@ def fit_gaussian_mixture(
   num_components: int = 10,
   num_steps: int = 100,
   ridge: float = 1e-4,
-) -> GaussianMixture:
+) -> FullGaussianMixture:
   r"""Maximum-likelihood mixture of Gaussians with full covariances, by expectation-maximisation.
 
   .. math:: r_{nm} = p(m | z_n), \quad \mu_m = \frac{\sum_n r_{nm} z_n}{\sum_n r_{nm}}, \quad
@@ -103,7 +104,7 @@ def fit_gaussian_mixture(
   dim = z.shape[1]
   floor = ridge * jnp.mean(jnp.var(z, axis=0)) * jnp.eye(dim)
 
-  def maximise(weights: jax.Array) -> GaussianMixture:
+  def maximise(weights: jax.Array) -> FullGaussianMixture:
     """From responsibilities, shape (N, M)."""
     size = jnp.sum(weights, axis=0) + 1e-6
     mean = weights.T @ z / size[:, None]
@@ -112,15 +113,15 @@ def fit_gaussian_mixture(
       return (weight[:, None] * (z - center)).T @ (z - center)
 
     spread = jax.vmap(covariance, (0, 1))(mean, weights) / size[:, None, None] + floor
-    return GaussianMixture(jnp.log(size / z.shape[0]), mean, jnp.linalg.cholesky(spread))
+    return FullGaussianMixture(jnp.log(size / z.shape[0]), mean, jnp.linalg.cholesky(spread))
 
-  def step(_: int, mixture: GaussianMixture) -> GaussianMixture:
+  def step(_: int, mixture: FullGaussianMixture) -> FullGaussianMixture:
     return maximise(jax.nn.softmax(mixture.log_joint(z), axis=1))
 
   everything = maximise(jnp.ones((z.shape[0], 1)))
-  start = GaussianMixture(
+  start = FullGaussianMixture(
     jnp.zeros(num_components),
-    _spread_rows(key, z, num_components),
+    far_apart(key, z, num_components),
     jnp.tile(everything.scale_tril, (num_components, 1, 1)),
   )
   return jax.lax.fori_loop(0, num_steps, step, start)
@@ -135,7 +136,7 @@ def ex_post_sampler(
 
   Args:
     model: any trained LatentModel.
-    sample_fn: `(key, num_samples) -> z`, shape (num_samples, Z), such as `GaussianMixture.sample`.
+    sample_fn: `(key, num_samples) -> z`, shape (num_samples, Z), such as `FullGaussianMixture.sample`.
 
   Returns:
     LatentModel whose `sample` draws z from sample_fn; all else, bounds included, keeps the old prior.
@@ -245,14 +246,3 @@ def two_stage_vae(
     return first.decode(params, gaussian.sample(key_latent, mean, log_scale))
 
   return first._replace(objective=objective, sample=sample)
-
-
-def _spread_rows(key: jax.Array, z: jax.Array, count: int) -> jax.Array:
-  """Rows of z far from each other, as k-means++ starts, shape (count, Z)."""
-  first, *keys = jax.random.split(key, count)
-  centers = z[jax.random.randint(first, (1,), 0, z.shape[0])]
-  for each in keys:
-    squared = jnp.min(jnp.sum(jnp.square(z[:, None] - centers), axis=2), axis=1)
-    row = jax.random.categorical(each, jnp.log(squared + 1e-12))
-    centers = jnp.concatenate([centers, z[row][None]])
-  return centers

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_range
 from latentjax.densities import gaussian
+from latentjax.densities.mixture_em import GaussianMixture
 from latentjax.losses.elbo import elbo, mixture_kl
 from latentjax.objectives.latent_model import (
   Batch,
@@ -22,21 +23,7 @@ from latentjax.objectives.latent_model import (
   take_feature,
 )
 
-__all__ = ["GaussianMixture", "component_logits", "gmvae"]
-
-
-class GaussianMixture(NamedTuple):
-  """Prior of one factor: M components of Z dimensions.
-
-  Attributes:
-    logits: log p(y), need not be normalised, shape (M,).
-    mean: shape (M, Z).
-    log_scale: logarithm of the standard deviation, shape (M, Z).
-  """
-
-  logits: jax.Array
-  mean: jax.Array
-  log_scale: jax.Array
+__all__ = ["component_logits", "gmvae"]
 
 
 def gmvae(

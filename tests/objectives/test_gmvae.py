@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from latentjax.densities import gaussian, mixture
-from latentjax.objectives import GaussianMixture, gmvae
+from latentjax.densities.mixture_em import GaussianMixture
+from latentjax.objectives import gmvae
 from latentjax.objectives.gmvae import component_logits
 
 B, D, Z, M = 8, 5, 2, 3
