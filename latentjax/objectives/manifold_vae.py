@@ -78,7 +78,7 @@ def manifold_vae(
       the manifold here.
     decode_fn: `(params, z) -> parameters of p(x|z)`, an array or a tuple of arrays whose batch axis
       comes first. With K samples it gets K * B rows at once.
-    manifold: of the latent variable, such as `densities.manifolds.sphere(2)`.
+    manifold: of the latent variable, such as `densities.manifolds.sphere(dim=2)`.
     likelihood: density family of p(x|z), a module such as `latentjax.densities.bernoulli`.
     beta: weight of the divergence in the loss; the metrics and `bound` always have beta = 1.
     max_time: bound of t in squared radians.
@@ -98,7 +98,7 @@ def manifold_vae(
 
   Example:
     >>> encode = lambda w, x: (x @ w, x[:, 0] - 3)
-    >>> model = manifold_vae(encode, lambda w, z: z @ w.T, manifold=sphere(1))
+    >>> model = manifold_vae(encode, lambda w, z: z @ w.T, manifold=sphere(dim=1))
     >>> loss, _ = model.objective(jnp.ones((4, 2)), (), jax.random.key(0), {"image": jnp.ones((8, 4))})
     >>> loss.shape
     ()
@@ -184,7 +184,7 @@ def hyperspherical_vae(
   """
   check_positive_int(latent_dim=latent_dim)
   check_range(low=2, latent_dim=latent_dim)
-  space = sphere(latent_dim - 1)
+  space = sphere(dim=latent_dim - 1)
 
   def encode(params: Params, x: jax.Array) -> Posterior:
     direction, log_concentration = _checked(encode_fn(params, x), latent_dim)
