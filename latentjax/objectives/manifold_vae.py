@@ -99,9 +99,9 @@ def manifold_vae(
   Example:
     >>> encode = lambda w, x: (x @ w, x[:, 0] - 3)
     >>> model = manifold_vae(encode, lambda w, z: z @ w.T, manifold=sphere(dim=1))
-    >>> loss, _ = model.objective(jnp.ones((4, 2)), (), jax.random.key(0), {"image": jnp.ones((8, 4))})
-    >>> loss.shape
-    ()
+    >>> point, log_time = model.encode(jnp.eye(3, 2), jnp.array([[3.0, 4.0, 0.0]]))
+    >>> point.round(3).tolist()
+    [[0.600..., 0.800...]]
 
   References:
     Perez Rey, Menkovski & Portegies, Diffusion Variational Autoencoders, 2020. arXiv:1901.08991
@@ -174,9 +174,9 @@ def hyperspherical_vae(
   Example:
     >>> encode = lambda w, x: (x @ w, x[:, 0])
     >>> model = hyperspherical_vae(encode, lambda w, z: z @ w.T, latent_dim=3)
-    >>> x = jnp.ones((8, 4))
-    >>> model.log_weights(jnp.ones((4, 3)), jax.random.key(0), x, num_samples=5).shape
-    (5, 8)
+    >>> direction, log_concentration = model.encode(jnp.eye(3), jnp.array([[0.0, 3.0, 4.0]]))
+    >>> direction.round(3).tolist()
+    [[0.0, 0.600..., 0.800...]]
 
   References:
     Davidson et al., Hyperspherical Variational Auto-Encoders, 2018. arXiv:1804.00891
