@@ -86,7 +86,7 @@ def make_model(name: str, config: Config, mean_image: np.ndarray) -> tuple[Any, 
     return networks.decode_fn(params, z)[0], jnp.log(jnp.float32(config.noise))
 
   make, extra = {
-    "Brownian": (objectives.manifold_vae, {"manifold": manifolds.sphere(1)}),
+    "Brownian": (objectives.manifold_vae, {"manifold": manifolds.sphere(dim=1)}),
     "von Mises-Fisher": (objectives.hyperspherical_vae, {"latent_dim": 2}),
     "line": (objectives.vae, {"latent_dim": 1}),
   }[name]

@@ -39,7 +39,7 @@ class Manifold(NamedTuple):
   noise_scale: float = 1.0
 
 
-def sphere(dim: int) -> Manifold:
+def sphere(*, dim: int) -> Manifold:
   r"""The unit sphere, as unit vectors of D = dim + 1 numbers.
 
   .. math:: S^d = \{x : \|x\| = 1\}, \quad \mathrm{Scal} = d (d - 1)
@@ -55,7 +55,7 @@ def sphere(dim: int) -> Manifold:
     ValueError: if dim is below 1.
 
   Example:
-    >>> sphere(2).project(jnp.array([0.0, 0.0, 5.0])).tolist()
+    >>> sphere(dim=2).project(jnp.array([0.0, 0.0, 5.0])).tolist()
     [0.0, 0.0, 1.0]
 
   References:
@@ -65,7 +65,7 @@ def sphere(dim: int) -> Manifold:
   return Manifold(_normalise, dim, dim + 1, log_area(dim + 1), dim * (dim - 1.0))
 
 
-def torus(dim: int) -> Manifold:
+def torus(*, dim: int) -> Manifold:
   r"""The flat torus, a product of circles: the cosine and sine of every angle, one pair after the other.
 
   .. math:: T^d = S^1 \times \dots \times S^1, \quad \mathrm{Vol} = (2\pi)^d, \quad \mathrm{Scal} = 0
@@ -81,7 +81,7 @@ def torus(dim: int) -> Manifold:
     ValueError: if dim is below 1.
 
   Example:
-    >>> torus(2).project(jnp.array([3.0, 4.0, 0.0, -2.0])).round(3).tolist()
+    >>> torus(dim=2).project(jnp.array([3.0, 4.0, 0.0, -2.0])).round(3).tolist()
     [0.600..., 0.800..., 0.0, -1.0]
 
   References:
@@ -105,11 +105,14 @@ def rotations() -> Manifold:
   the root of two times as long). The derivative of the projection is bounded where singular values
   meet, as they do at every rotation.
 
+  Args:
+    Nothing.
+
   Returns:
     Manifold.
 
   Raises:
-    Nothing: it has no arguments.
+    Nothing.
 
   Example:
     >>> rotations().project(2 * jnp.eye(3).reshape(9)).reshape(3, 3).round(3).tolist()
@@ -125,7 +128,7 @@ def rotations() -> Manifold:
   return Manifold(project, 3, 9, math.log(8 * math.pi**2), 1.5, math.sqrt(2))
 
 
-def projective_space(dim: int) -> Manifold:
+def projective_space(*, dim: int) -> Manifold:
   r"""The lines through the origin, as projection matrices of (dim + 1)^2 numbers, row after row.
 
   .. math:: \mathbb{RP}^d = \{z z^\top : \|z\| = 1\}, \quad \mathrm{Vol} = \tfrac12 \mathrm{Vol}(S^d),
@@ -142,7 +145,7 @@ def projective_space(dim: int) -> Manifold:
     ValueError: if dim is below 1.
 
   Example:
-    >>> projective_space(1).project(jnp.array([1.0, 0.0, 0.0, 3.0])).tolist()
+    >>> projective_space(dim=1).project(jnp.array([1.0, 0.0, 0.0, 3.0])).tolist()
     [0.0, 0.0, 0.0, 1.0]
 
   References:

@@ -116,8 +116,8 @@ def gmm_em(
   Example:
     >>> x = jnp.array([[0.0], [0.1], [5.0], [5.2]])
     >>> params, _ = gmm_em(jax.random.key(0), x, num_components=2, num_steps=10)
-    >>> jnp.sort(params.mean[:, 0]).round(2).tolist()
-    [0.05..., 5.09...]
+    >>> jnp.sort(params.mean[:, 0]).astype(int).tolist()
+    [0, 5]
 
   References:
     Bishop, Pattern Recognition and Machine Learning, 2006, section 9.2.2.

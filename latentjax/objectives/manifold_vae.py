@@ -78,7 +78,7 @@ def manifold_vae(
       the manifold here.
     decode_fn: `(params, z) -> parameters of p(x|z)`, an array or a tuple of arrays whose batch axis
       comes first. With K samples it gets K * B rows at once.
-    manifold: of the latent variable, such as `densities.manifolds.sphere(2)`.
+    manifold: of the latent variable, such as `densities.manifolds.sphere(dim=2)`.
     likelihood: density family of p(x|z), a module such as `latentjax.densities.bernoulli`.
     beta: weight of the divergence in the loss; the metrics and `bound` always have beta = 1.
     max_time: bound of t in squared radians.
@@ -98,10 +98,10 @@ def manifold_vae(
 
   Example:
     >>> encode = lambda w, x: (x @ w, x[:, 0] - 3)
-    >>> model = manifold_vae(encode, lambda w, z: z @ w.T, manifold=sphere(1))
-    >>> loss, _ = model.objective(jnp.ones((4, 2)), (), jax.random.key(0), {"image": jnp.ones((8, 4))})
-    >>> loss.shape
-    ()
+    >>> model = manifold_vae(encode, lambda w, z: z @ w.T, manifold=sphere(dim=1))
+    >>> point, log_time = model.encode(jnp.eye(3, 2), jnp.array([[3.0, 4.0, 0.0]]))
+    >>> point.round(3).tolist()
+    [[0.600..., 0.800...]]
 
   References:
     Perez Rey, Menkovski & Portegies, Diffusion Variational Autoencoders, 2020. arXiv:1901.08991
@@ -174,9 +174,9 @@ def hyperspherical_vae(
   Example:
     >>> encode = lambda w, x: (x @ w, x[:, 0])
     >>> model = hyperspherical_vae(encode, lambda w, z: z @ w.T, latent_dim=3)
-    >>> x = jnp.ones((8, 4))
-    >>> model.log_weights(jnp.ones((4, 3)), jax.random.key(0), x, num_samples=5).shape
-    (5, 8)
+    >>> direction, log_concentration = model.encode(jnp.eye(3), jnp.array([[0.0, 3.0, 4.0]]))
+    >>> direction.round(3).tolist()
+    [[0.0, 0.600..., 0.800...]]
 
   References:
     Davidson et al., Hyperspherical Variational Auto-Encoders, 2018. arXiv:1804.00891
@@ -184,7 +184,7 @@ def hyperspherical_vae(
   """
   check_positive_int(latent_dim=latent_dim)
   check_range(low=2, latent_dim=latent_dim)
-  space = sphere(latent_dim - 1)
+  space = sphere(dim=latent_dim - 1)
 
   def encode(params: Params, x: jax.Array) -> Posterior:
     direction, log_concentration = _checked(encode_fn(params, x), latent_dim)

@@ -53,8 +53,10 @@ def between(x, start):
 
 
 CASES = {
-  "circle": Case(manifolds.torus(1), np.pi, lambda a: 1 / np.pi + 0 * a, circle_kernel, between),
-  "sphere": Case(manifolds.sphere(2), np.pi, lambda a: np.sin(a) / 2, sphere_kernel, between),
+  "circle": Case(
+    manifolds.torus(dim=1), np.pi, lambda a: 1 / np.pi + 0 * a, circle_kernel, between
+  ),
+  "sphere": Case(manifolds.sphere(dim=2), np.pi, lambda a: np.sin(a) / 2, sphere_kernel, between),
   "rotations": Case(
     manifolds.rotations(),
     np.pi,
@@ -63,7 +65,7 @@ CASES = {
     lambda x, start: np.arccos(np.clip((x @ start - 1) / 2, -1, 1)),
   ),
   "lines": Case(
-    manifolds.projective_space(2),
+    manifolds.projective_space(dim=2),
     np.pi / 2,
     np.sin,
     partial(sphere_kernel, even=True),
@@ -103,10 +105,12 @@ def test_kl_uniform():
   check_kernel(
     brownian.kl_uniform,
     (log_time,),
-    kwargs={"manifold": manifolds.sphere(2)},
+    kwargs={"manifold": manifolds.sphere(dim=2)},
     oracle=np.array([exact_kl(CASES["sphere"], t) for t in np.exp(log_time)]),
     extreme=[(np.full(B, s),) for s in (40.0, -40.0)],
-    bad_inputs=[((np.zeros(B, int),), {"manifold": manifolds.sphere(2)}, TypeError, "log_time")],
+    bad_inputs=[
+      ((np.zeros(B, int),), {"manifold": manifolds.sphere(dim=2)}, TypeError, "log_time")
+    ],
     rtol=0,
     atol=4e-4,
   )
@@ -147,7 +151,7 @@ def test_one_step_on_the_sphere_shortens_the_mean_as_its_quadrature_says():
     times = jnp.full((count,), log_time)
     means = jnp.broadcast_to(start, (count, 4))
     z = brownian.sample(
-      jax.random.key(3), means, times, manifold=manifolds.sphere(dim), num_steps=steps
+      jax.random.key(3), means, times, manifold=manifolds.sphere(dim=dim), num_steps=steps
     )
     return z @ start
 
@@ -159,7 +163,7 @@ def test_one_step_on_the_sphere_shortens_the_mean_as_its_quadrature_says():
 
 
 def test_sample_rows_extremes_and_bad_arguments():
-  space = manifolds.sphere(2)
+  space = manifolds.sphere(dim=2)
   start = np.asarray(space.project(RNG.standard_normal((2 * B, 3)).astype(np.float32)))
   log_time = jnp.linspace(-40, 40, 2 * B)
   sample = partial(brownian.sample, manifold=space, num_steps=2)
@@ -203,7 +207,7 @@ def test_projection_is_the_nearest_point_and_its_gradient_is_bounded(case):
 def test_a_torus_of_several_circles_walks_on_each():
   z = brownian.sample(
     jax.random.key(0), jnp.tile(jnp.eye(1, 2), (4000, 3)), jnp.full(4000, -1.5),
-    manifold=manifolds.torus(3), num_steps=20,
+    manifold=manifolds.torus(dim=3), num_steps=20,
   )  # fmt: skip
   pairs = np.asarray(z, float).reshape(-1, 3, 2)
   np.testing.assert_allclose(np.linalg.norm(pairs, axis=2), 1, rtol=1e-5)
@@ -211,4 +215,4 @@ def test_a_torus_of_several_circles_walks_on_each():
   assert np.abs(np.corrcoef(angles.T) - np.eye(3)).max() < 0.06
   np.testing.assert_allclose(pairs[..., 0].mean(0), np.exp(-0.5 * np.exp(-1.5)), atol=0.015)
   with pytest.raises(ValueError, match="dim must be a positive integer"):
-    manifolds.torus(0)
+    manifolds.torus(dim=0)

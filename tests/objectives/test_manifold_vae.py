@@ -41,7 +41,7 @@ brownian_vae = partial(
   manifold_vae,
   partial(encode_fn, sign=-1),
   decode_fn,
-  manifold=manifolds.sphere(D - 1),
+  manifold=manifolds.sphere(dim=D - 1),
   likelihood=gaussian,
 )
 
