@@ -131,8 +131,7 @@ def run(config: Config) -> Outcome:
     init = lambda key, arms=arms: jax.vmap(init_arm)(jax.random.split(key, arms))
     params = discrete.fit(config, f"arms_{arms}", objective, init, dataset)
     found = np.asarray(config.each_seed(arms_of)(params))
-    match = lambda classes: np.mean([discrete.hungarian_accuracy(labels, c) for c in classes])
-    accuracy[f"arms_{arms}"] = np.array([match(classes) for classes in found])
+    accuracy[f"arms_{arms}"] = np.array([np.mean([matched(c) for c in arm]) for arm in found])
     pairs = list(zip(*np.triu_indices(arms, 1)))
     consensus[f"arms_{arms}"] = np.array(
       [np.mean([np.mean(c[a] == c[b]) for a, b in pairs] or 1.0) for c in found]
