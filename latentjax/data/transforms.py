@@ -65,6 +65,41 @@ def dynamic_binarize(key: jax.Array, example: Example, *, feature: str = "image"
   return example | {feature: (uniform < threshold).astype(jnp.float32)}
 
 
+def perturb(key: jax.Array, example: Example, *, scale: float, feature: str = "image") -> Example:
+  r"""Adds Gaussian noise, anew every time the example is seen.
+
+  .. math:: \tilde x = x + \sigma \epsilon, \qquad \epsilon \sim N(0, I)
+
+  Data on a manifold have no density, and the likelihood of a model with learned noise is unbounded on
+  them; that of perturbed data is bounded.
+
+  Args:
+    key: one key per example; the same key gives the same draw.
+    example: features of one example; example[feature] is uint8, or floating, any shape.
+    scale: sigma, at least 0, in the unit of the feature (of x / 255 for uint8).
+    feature: the one to perturb.
+
+  Returns:
+    The example with the noisy feature, floating.
+
+  Raises:
+    TypeError: if the feature is neither uint8 nor floating.
+    ValueError: if scale is negative.
+
+  Example:
+    >>> perturb(jax.random.key(0), {"image": jnp.zeros(3)}, scale=0.0)["image"].tolist()
+    [0.0, 0.0, 0.0]
+
+  References:
+    Chae, Kim, Kim & Lin, A likelihood approach to nonparametric estimation of a singular distribution
+      using deep generative models, 2023. arXiv:2105.04046
+  """
+  if scale < 0:
+    raise ValueError(f"scale must be at least 0, got {scale}")
+  x = _intensity(example[feature], feature)
+  return example | {feature: x + scale * jax.random.normal(key, x.shape, x.dtype)}
+
+
 def _intensity(pixels: jax.Array, feature: str) -> jax.Array:
   if pixels.dtype == jnp.uint8:
     return pixels.astype(jnp.float32) / 255

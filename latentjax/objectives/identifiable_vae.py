@@ -162,7 +162,7 @@ def idvae(
 
   Example:
     >>> model = idvae(
-    ...   lambda w, x, u: (x @ w, 0 * x @ w), lambda w, z: (z @ w.T, 0.0),
+    ...   lambda w, x, u: (x @ w, 0 * x @ w), lambda w, z: (z @ w.T, jnp.zeros(())),
     ...   lambda w, u: (u[:, None] * w[:1], 0 * u[:, None] * w[:1]), lambda w, z: z, latent_dim=2)
     >>> batch = {"image": jnp.ones((4, 3)), "label": jnp.array([0, 1, 0, 1])}
     >>> _, (_, metrics) = model.objective(jnp.ones((3, 2)), (), jax.random.key(0), batch)

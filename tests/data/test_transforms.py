@@ -77,3 +77,18 @@ def test_rejects_other_types(key, transform):
     TypeError, match=r"feature 'image' must be uint8 or floating in \[0, 1\], got i"
   ):
     transform(key, {"image": np.zeros(3, np.int32)})
+
+
+def test_perturb_adds_noise_of_the_scale_asked_for():
+  keys = jax.random.split(jax.random.key(0), 4000)
+  x = jnp.broadcast_to(jnp.array([0, 51], jnp.uint8), (4000, 2))
+  run = jax.jit(jax.vmap(lambda key, example: transforms.perturb(key, example, scale=0.3)))
+  out = run(keys, {"image": x, "label": jnp.arange(4000)})
+  np.testing.assert_allclose(out["image"].mean(0), [0.0, 0.2], atol=5 * 0.3 / 4000**0.5)
+  np.testing.assert_allclose(out["image"].std(0), 0.3, rtol=0.06)
+  assert abs(np.corrcoef(out["image"].T)[0, 1]) < 5 / 4000**0.5
+  assert (out["label"] == jnp.arange(4000)).all()
+  same = transforms.perturb(keys[0], {"image": jnp.ones(3)}, scale=0.0)["image"]
+  np.testing.assert_array_equal(same, 1.0)
+  with pytest.raises(ValueError, match="scale must be at least 0, got -1"):
+    transforms.perturb(keys[0], {"image": jnp.ones(3)}, scale=-1)

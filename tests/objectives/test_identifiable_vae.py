@@ -97,11 +97,10 @@ def test_a_missing_u_is_enumerated_and_a_known_one_trains_the_classifier(key, kn
   x, supervised = X[:1], double(beta=0.7)
   # A label that is not known is not read.
   batch = {"image": x, "label": np.array([1 if known else 99]), "labelled": np.array([known])}
-  loss, (_, metrics) = model.objective(PARAMS, (), key, batch)
+  loss, (_, metrics) = jax.jit(model.objective)(PARAMS, (), key, batch)
+  run = jax.jit(supervised.objective)
   each = [
-    supervised.objective(
-      PARAMS, (), jax.random.fold_in(key, c), {"image": x, "label": np.array([c])}
-    )
+    run(PARAMS, (), jax.random.fold_in(key, c), {"image": x, "label": np.array([c])})
     for c in range(U)
   ]
   losses, elbos = (np.array(v) for v in zip(*[(e[0], e[1][1]["elbo"]) for e in each]))
@@ -118,10 +117,10 @@ def test_a_missing_u_is_enumerated_and_a_known_one_trains_the_classifier(key, kn
 def test_gradients_reach_every_network(key):
   batch = {"image": X, "label": LABELS, "labelled": np.arange(B) < 4}
   model = double(classify_fn=classify_fn)
-  grads = jax.grad(lambda p: model.objective(p, (), key, batch)[0])(PARAMS)
+  grads = jax.jit(jax.grad(lambda p: model.objective(p, (), key, batch)[0]))(PARAMS)
   for path, leaf in jax.tree.leaves_with_path(grads):
     assert np.any(leaf) and np.isfinite(leaf).all(), path
-  grads = jax.grad(lambda p: double().objective(p, (), key, batch)[0])(PARAMS)
+  grads = jax.jit(jax.grad(lambda p: double().objective(p, (), key, batch)[0]))(PARAMS)
   assert not np.any(grads["classifier"]) and np.any(grads["aux"])
 
 
@@ -134,7 +133,7 @@ def test_shard_map_gives_the_loss_of_one_device(key):
     in_specs=P("devices"),
     out_specs=P("devices"),
   )
-  alone = double(classify_fn=classify_fn).objective(PARAMS, (), key, batch)[0]
+  alone = jax.jit(double(classify_fn=classify_fn).objective)(PARAMS, (), key, batch)[0]
   np.testing.assert_allclose(jax.jit(mapped)(batch).mean(), alone, rtol=1e-5)
 
 
