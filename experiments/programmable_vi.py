@@ -5,7 +5,7 @@ gradient estimator: the mean gradient of every mix is the analytic one, and trai
 the optimum. The importance-weighted bound as a program is that of losses.importance. Enumeration, the
 conditional mean of REINFORCE, has no higher variance.
 Command: python -m experiments programmable_vi
-Expected: at most 3 standard errors from the analytic gradient for the worst of nine mixes and five parameters;
+Expected: at most 3 standard errors off the analytic gradient for the worst of nine mixes and five parameters;
 0.02 nats from the evidence after training with the worst mix; 0 between bounds; a log ratio of at least 0.
 Time: under a minute on two CPU cores.
 """
