@@ -106,7 +106,7 @@ def fit_gaussian_mixture(
 
   def maximise(weights: jax.Array) -> FullGaussianMixture:
     """From responsibilities, shape (N, M)."""
-    size = jnp.sum(weights, axis=0) + 1e-6
+    size = jnp.maximum(jnp.sum(weights, axis=0), 1e-6)  # a component may die out
     mean = weights.T @ z / size[:, None]
 
     def covariance(center: jax.Array, weight: jax.Array) -> jax.Array:
