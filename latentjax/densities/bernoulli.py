@@ -48,12 +48,7 @@ def log_prob(x: ArrayLike, logits: ArrayLike, *, event_ndim: int = 1) -> jax.Arr
     Kingma & Welling, Auto-Encoding Variational Bayes, 2014, appendix C.1, eq. 11. arXiv:1312.6114
   """
   x, logits = promote(event_ndim, x=x, logits=logits)
-  # log(1 + e^l) = max(l, 0) + log(1 + e^-|l|): a confident and right logit keeps all digits. Both
-  # kinks by one condition, so that their derivatives at l = 0 add up to x - 1/2.
-  positive = logits >= 0
-  size = jnp.where(positive, logits, -logits)
-  log_p = jnp.where(positive, x - 1, x) * logits - jnp.log1p(jnp.exp(-size))
-  return sum_event(log_p, event_ndim)
+  return sum_event(_log_prob(x, logits), event_ndim)
 
 
 def sample(
@@ -189,3 +184,18 @@ def kl(logits_q: ArrayLike, logits_p: ArrayLike, *, event_ndim: int = 1) -> jax.
   log_ratio_zero = jax.nn.log_sigmoid(-logits_q) - jax.nn.log_sigmoid(-logits_p)
   kl = jax.nn.sigmoid(logits_q) * log_ratio_one + jax.nn.sigmoid(-logits_q) * log_ratio_zero
   return sum_event(kl, event_ndim)
+
+
+@jax.custom_jvp
+def _log_prob(x: jax.Array, logits: jax.Array) -> jax.Array:
+  # log(1 + e^l) = max(l, 0) + log(1 + e^-|l|): a confident and right logit keeps all digits.
+  positive = logits >= 0
+  return jnp.where(positive, x - 1, x) * logits - jnp.log1p(jnp.exp(-jnp.abs(logits)))
+
+
+@_log_prob.defjvp
+def _log_prob_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+  """The derivative x - sigma(l) keeps one array for the backward pass, and has no kink."""
+  (x, logits), (x_dot, logits_dot) = primals, tangents
+  slope = x - jax.nn.sigmoid(logits)
+  return _log_prob(x, logits), logits * x_dot + slope * logits_dot
