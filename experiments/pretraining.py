@@ -120,12 +120,10 @@ def mixture_trial(key: jax.Array, m: int | None, labelled: tuple[int, ...]) -> d
   return risks
 
 
-def mean_risks(
-  config: Config, trial: Callable, m: int | None, labelled: tuple[int, ...]
-) -> dict[str, np.ndarray]:
+def mean_risks(config: Config, trial: Callable, m: int | None, n: tuple[int, ...]) -> dict:
   """Means over the trials, shape (seeds,)."""
   keys = jax.random.split(jax.random.key(config.seed), config.seeds * config.trials)
-  run = jax.jit(lambda keys: jax.lax.map(lambda key: trial(key, m, labelled), keys, batch_size=16))
+  run = jax.jit(lambda keys: jax.lax.map(lambda key: trial(key, m, n), keys, batch_size=16))
   return {k: np.asarray(v).reshape(config.seeds, -1).mean(1) for k, v in run(keys).items()}
 
 
