@@ -83,7 +83,8 @@ def sample(
     return manifold.project(z + length[..., None] * eps), None
 
   steps = jnp.moveaxis(eps, -2, 0)
-  z, _ = jax.lax.scan(step, jnp.broadcast_to(mean, steps.shape[1:]) + 0 * steps[0], steps)
+  start = mean + 0 * steps[0]  # not a broadcast constant, which would be the same on all devices
+  z, _ = jax.lax.scan(step, start, steps)
   return z.astype(dtype)
 
 
