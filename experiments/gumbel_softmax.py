@@ -10,6 +10,8 @@ Expected: on the toy a ratio of variances, temperature 1 over score function, be
 norms, temperatures 0.2 over 1, below 0.5 (a bias of first order gives 0.2); on test data a -ELBO that is
 lower by more than 0. All bounds are at exact one-hot samples. On the 8 x 8 digits the networks are linear;
 --mnist has a tanh layer of 200 units each way and no grid, so that only the sign is claimed there too.
+Note: the last claim fails on the digits, where the relaxed samples that training saw (temperature 0.7 at the
+end) are not those of the bound; straight-through samples, in the details, beat the score function.
 Time: about 2 minutes on two CPU cores.
 """
 
@@ -57,8 +59,7 @@ class Config(harness.Config):
   steps: int = 4000
   batch_size: int = 100
   seeds: int = 4
-  annealing_rate: float = 1e-4
-  """Rate per step at which the temperature falls from 1 to 0.5."""
+  annealing_rate: float = 1e-4  # of the temperature, per step, from 1 down to 0.5
   mnist: bool = False
   """MNIST in place of the 8 x 8 digits."""
 

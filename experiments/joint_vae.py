@@ -1,6 +1,6 @@
 """JointVAE: one categorical and ten continuous latent variables find the digit class without labels.
 
-Claims (Dupont 2018, section 4.1 and table of accuracies): the categorical variable of a JointVAE on MNIST
+Claims (Dupont 2018, section 4.1): the categorical variable of a JointVAE on MNIST
 becomes the digit (88.7 % of test digits, for the best model found); the two divergences follow their
 capacities. With C_c = 0 the categorical variable carries nothing.
 Command: python -m experiments joint_vae --data_dir=DIRECTORY_OF_TFDS_MNIST
@@ -10,8 +10,9 @@ continuous VAE of the same network and total capacity, averaged over the replica
 within 10 % of C_z = 5, KL(c) within 10 % of C_c = log 10; KL(c) with C_c = 0 is at most 0.05 nats.
 Protocol: MNIST resized to 14 x 14, grey values as Bernoulli means, one ReLU layer of 256 units each way (the
 paper: 32 x 32, convolutions, 100 epochs of batch 64), gamma 30, temperature 0.67, both capacities raised
-linearly, C_z to 5 nats and C_c to log 10, over half of training.
-Time: about 3 minutes on two CPU cores.
+linearly to 5 nats in 25,000 steps (C_c is cut at log 10), Adam 5e-4.
+Note: raised to the full capacity within 3,000 steps, c collapses: q(c|x) is certain, and the same for all x.
+Time: about 10 minutes on two CPU cores.
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ LOG_CLASSES = float(np.log(NUM_CLASSES))
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 6000
+  steps: int = 25_000
   batch_size: int = 64
-  seeds: int = 5
+  seeds: int = 3
+  learning_rate: float = 5e-4
+  ramp_steps: int = 25_000  # until the capacities reach 5 nats
   gamma: float = 30.0
 
 
@@ -63,7 +66,7 @@ def make_model(
     mean, log_scale = networks.encode_fn(params, x)
     return mean[:, :LATENT_DIM], log_scale[:, :LATENT_DIM], mean[:, None, LATENT_DIM:]
 
-  schedule = partial(linear_annealing, num_steps=max(1, config.steps // 2))
+  schedule = partial(linear_annealing, num_steps=config.ramp_steps)
   return joint_vae(
     encode_fn,
     networks.decode_fn,
@@ -71,7 +74,7 @@ def make_model(
     num_variables=1,
     num_classes=NUM_CLASSES,
     capacity_z=partial(schedule, end=capacity_z),
-    capacity_c=partial(schedule, end=capacity_c),
+    capacity_c=partial(schedule, end=capacity_c),  # cut at log 10
     gamma=config.gamma,
     axis_name=config.axis_name,
   )
@@ -95,7 +98,7 @@ def run(config: Config) -> Outcome:
     hidden=(256,),
     activation="relu",
   )
-  capacities = {"joint": (CAPACITY_Z, LOG_CLASSES)}
+  capacities = {"joint": (CAPACITY_Z, CAPACITY_Z)}
   capacities["continuous"] = (CAPACITY_Z + LOG_CLASSES, 0.0)
   found: dict[str, Any] = {}
   for name, capacity in capacities.items():
@@ -133,11 +136,7 @@ def run(config: Config) -> Outcome:
         relation="at most",
       ),
     ],
-    details={
-      "accuracy": accuracy,
-      "kmeans_on_continuous": baseline,
-      "objective": loss.tolist(),
-    },
+    details={"accuracy": accuracy, "kmeans_on_continuous": baseline},
   )
 
 

@@ -31,14 +31,12 @@ make = partial(cpl_mix_vae, lambda p, x: x @ p["classify"], encode_fn, decode_fn
 
 
 def test_without_coupling_no_arm_knows_of_the_others(key):
-  loss = lambda params, **kw: jax.jit(make(**kw))(params, (), key, BATCH)[0]
   other = jax.tree.map(lambda p: p.copy(), PARAMS)
   other["classify"][2] *= -1
-  grads = [
-    jax.jit(jax.grad(partial(loss, coupling=coupling)))(params)
-    for coupling in (0.0, 1.0)
-    for params in (PARAMS, other)
-  ]
+  # The weight is an argument, so that both are one program.
+  loss = lambda params, weight: make(coupling=weight)(params, (), key, BATCH)[0]
+  grad = jax.jit(jax.grad(loss))
+  grads = [grad(params, weight) for weight in (0.0, 1.0) for params in (PARAMS, other)]
   first = [np.asarray(grad["classify"][0]) for grad in grads]
   np.testing.assert_allclose(first[0], first[1], rtol=1e-5)
   assert np.abs(first[2] - first[3]).max() > 1e-2

@@ -92,8 +92,10 @@ def test_frames_of_a_sequence_add_up(key):
   decode = lambda params, zs, notes: decode_fn(params, zs)
   objective = gmvae(encode, decode, mixtures_fn, labels=["y", None], condition="notes")
   batch = {"image": frames, "y": labels, "notes": np.ones((2, 4, 1))}
-  long, _ = objective(PARAMS, (), key, batch)
-  flat, _ = objective(PARAMS, (), key, {k: v.reshape(8, *v.shape[2:]) for k, v in batch.items()})
+  long, _ = jax.jit(objective)(PARAMS, (), key, batch)
+  flat, _ = jax.jit(objective)(
+    PARAMS, (), key, {k: v.reshape(8, *v.shape[2:]) for k, v in batch.items()}
+  )
   np.testing.assert_allclose(long, 4 * flat, rtol=1e-5)
   assert seen == [(2, 4, 1), (8, 1)]
 

@@ -59,10 +59,10 @@ def test_importance_weights_average_to_the_exact_evidence(key):
   covariance = PARAMS["w"].T @ PARAMS["w"] + np.eye(D)
   per_class = [stats.multivariate_normal(m, covariance).pdf(X) for m in PARAMS["centre"]]
   model = make(num_samples=2000)
-  log_w = model.log_weights(PARAMS, key, X, num_samples=20_000)
+  log_w = jax.jit(partial(model.log_weights, num_samples=20_000))(PARAMS, key, X)
   estimate = jax.nn.logsumexp(log_w, axis=0) - np.log(20_000)
   np.testing.assert_allclose(estimate, np.log(np.mean(per_class, axis=0)), atol=0.1)
-  terms = model.bound(PARAMS, key, X)
+  terms = jax.jit(model.bound)(PARAMS, key, X)
   np.testing.assert_allclose(terms.elbo, log_w.mean(0), atol=0.3)
   np.testing.assert_allclose(terms.kl, sum(exact_divergences()), rtol=1e-4)
 
@@ -71,7 +71,7 @@ def test_loss_is_likelihood_and_distances_of_the_batch_means(key):
   kl_z, kl_c = exact_divergences()
   for capacity_z, capacity_c in [(0.0, 0.0), (9.0, 50.0)]:
     model = make(capacity_z=capacity_z, capacity_c=capacity_c, gamma=7.0)
-    loss, (state, metrics) = model.objective(PARAMS, model.init_state, key, BATCH)
+    loss, (state, metrics) = jax.jit(model.objective)(PARAMS, model.init_state, key, BATCH)
     reachable = min(capacity_c, np.log(C))
     distance = abs(kl_z.mean() - capacity_z) + abs(kl_c.mean() - reachable)
     np.testing.assert_allclose(loss, 7 * distance - metrics["log_likelihood"], rtol=1e-5)
@@ -82,7 +82,7 @@ def test_loss_is_likelihood_and_distances_of_the_batch_means(key):
 def test_capacities_follow_the_step(key):
   schedule = partial(linear_annealing, num_steps=10, end=5.0)
   model = make(capacity_z=schedule, capacity_c=schedule)
-  _, (state, metrics) = model.objective(PARAMS, jnp.int32(4), key, BATCH)
+  _, (state, metrics) = jax.jit(model.objective)(PARAMS, jnp.int32(4), key, BATCH)
   assert state == 5
   np.testing.assert_allclose(metrics["capacity_z"], 2.0, rtol=1e-6)
   np.testing.assert_allclose(metrics["capacity_c"], np.log(3), rtol=1e-6)
