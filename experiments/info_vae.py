@@ -1,6 +1,6 @@
 """InfoVAE: latent variables stay informative and their aggregate matches the prior where the ELBO lets go.
 
-Claims (Zhao, Song & Ermon 2019, section 5): (1) with a decoder so flexible that it can do without z, here an
+Claims (Zhao, Song & Ermon 2019): (1) with a decoder so flexible that it can do without z, here an
 autoregressive network over all pixels, the ELBO drops the mutual information of x and z and the MMD-VAE
 (alpha = 1) keeps it; (2) on few training examples the ELBO's aggregate posterior departs from N(0, I), as
 the log-determinant of its covariance shows, and that of the MMD-VAE does not.
@@ -31,7 +31,7 @@ from latentjax.training import train
 PAPERS = {63: "InfoVAE: Information Maximizing Variational Autoencoders"}
 FUNCTIONS = ("objectives.info_vae", "losses.elbo.infovae_bound", "losses.elbo.mmd")
 QUICK = {"steps": 50, "seeds": 2}
-PAPER = "Zhao, Song & Ermon 2019, section 5"
+PAPER = "Zhao, Song & Ermon 2019"
 MODELS = ("ELBO", "MMD-VAE")
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -23,6 +22,7 @@ from experiments import harness
 from experiments.harness import Claim, Outcome, vae_report
 from latentjax import data, objectives
 from latentjax.data.transforms import dynamic_binarize
+from latentjax.metrics import active_units
 from latentjax.models import mlp_vae
 from latentjax.training import make_optimizer, train
 
@@ -103,9 +103,7 @@ def run(config: Config) -> Outcome:
   nll = config.each_seed(partial(vae_report.test_nll, model, x, num_samples=config.nll_samples))(
     params
   )
-  active = config.each_seed(
-    lambda p: jnp.sum(jnp.var(model.encode(p, x)[0], axis=0) > 0.01)  # Burda et al., section 5.2
-  )(params)
+  active = config.each_seed(lambda p: active_units(model.encode(p, x)[0]).num_active)(params)
   vae_report.draw(
     config.folder, model, config.first_seed(params), x, originals=test.arrays["image"]
   )

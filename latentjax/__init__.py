@@ -7,7 +7,18 @@ never costs the imports of the others.
 import importlib
 from types import ModuleType
 
-__all__ = ["data", "densities", "losses", "metrics", "models", "objectives", "training"]
+__all__ = [
+  "augment",
+  "data",
+  "densities",
+  "losses",
+  "metrics",
+  "models",
+  "objectives",
+  "sequence",
+  "training",
+  "transport",
+]
 
 __version__ = "0.1.0"
 

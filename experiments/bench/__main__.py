@@ -8,7 +8,7 @@ import tyro
 
 from experiments.bench.rounds import WorkerError
 
-BENCHMARKS = ("vae_losses", "vae_mlp")
+BENCHMARKS = ("iwae_k50", "vae_losses", "vae_mlp")
 
 
 def main(argv: Sequence[str]) -> int:

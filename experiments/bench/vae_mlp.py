@@ -84,9 +84,13 @@ class Config:
     for name in ("rounds", "seconds", "check_steps"):
       if getattr(self, name) <= 0:
         raise ValueError(f"{name}: got {getattr(self, name)}, wanted a positive number")
-    names = self.sides.split(",")
-    if unknown := [n for n in names if n not in SIDES] or len(set(names)) != len(names):
-      raise ValueError(f"sides: got {self.sides!r} ({unknown}), wanted some of {', '.join(SIDES)}")
+    names, known = self.sides.split(","), self.known()
+    if unknown := [n for n in names if n not in known] or len(set(names)) != len(names):
+      raise ValueError(f"sides: got {self.sides!r} ({unknown}), wanted some of {', '.join(known)}")
+
+  def known(self) -> Mapping[str, tuple[str, str, bool]]:
+    """The sides there are."""
+    return SIDES
 
 
 def commands(config: Config, problem: worker.Problem) -> dict[str, list[str]]:
@@ -95,14 +99,14 @@ def commands(config: Config, problem: worker.Problem) -> dict[str, list[str]]:
   Raises:
     ValueError: if a side needs an environment that is not there.
   """
-  names = config.sides.split(",")
+  names, known = config.sides.split(","), config.known()
   python = config.torch_python and config.torch_python.expanduser()
-  if any(SIDES[n][2] for n in names) and not (python and python.is_file()):
-    without = ",".join(n for n in names if not SIDES[n][2]) or "ours"
+  if any(known[n][2] for n in names) and not (python and python.is_file()):
+    without = ",".join(n for n in names if not known[n][2]) or "ours"
     raise ValueError(NO_TORCH.format(got=config.torch_python, without=without))
   found = {}
   for name in names:
-    module, variant, peer = SIDES[name]
+    module, variant, peer = known[name]
     asked = json.dumps(problem._replace(variant=variant)._asdict())
     own = str(python.absolute()) if peer and python else sys.executable
     found[name] = [own, "-m", f"experiments.bench.{module}", asked]
@@ -151,6 +155,11 @@ def show(config: Config, sides: Mapping[str, Mapping[str, Any]], found: Mapping[
     middle = lambda key: statistics.median(r[key] for r in sides["ours"]["rounds"])
     keys = ("loop_images_per_second", "call_images_per_second", "first_call_seconds")
     print(RATES.format(**dict(zip(("loop", "call", "first"), map(middle, keys)))))
+  return judge(config, found, GOALS)
+
+
+def judge(config: Config, found: Mapping[str, Any], goals: Mapping[str, float]) -> bool:
+  """Print whether the sides train the same thing and the ratios reach their goals; whether all holds."""
   same = found["same_num_params"] and found["loss_spread"] <= AGREE
   print(
     f"losses agree within {found['loss_spread']:.1%}, numbers of parameters "
@@ -160,13 +169,13 @@ def show(config: Config, sides: Mapping[str, Mapping[str, Any]], found: Mapping[
   judged, holds = config.rounds >= MIN_ROUNDS, same
   for name, values in found["ratios"].items():
     line = f"ours / {name}: {rounds.spread(values, '.2f')}"
-    if name in GOALS:
-      reached = found["median_ratios"][name] >= GOALS[name]
+    if name in goals:
+      reached = found["median_ratios"][name] >= goals[name]
       holds = holds and (reached or not judged)
       verdict = (
         ("HOLDS" if reached else "FAILS") if judged else f"not judged below {MIN_ROUNDS} rounds"
       )
-      line += f", goal at least {GOALS[name]:.1f}: {verdict}"
+      line += f", goal at least {goals[name]:.1f}: {verdict}"
     print(line)
   if found["most_disturbed"] > 0.05:
     print(CAUTION.format(others=found["most_disturbed"]))
@@ -188,17 +197,14 @@ def run(config: Config) -> int:
   found = summary(sides)
   holds = show(config, sides, found)
   if config.record:
-    result = {
-      "benchmark": "vae_mlp",
-      "goals": GOALS,
-      **found,
-      "sides": sides,
-      "problem": problem._replace(data=which)._asdict(),
-      "machine": before,
-      "git": git_hash(),
-      "date": time.strftime("%Y-%m-%d"),
-    }
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"written to {RESULT.relative_to(EXPERIMENTS.parent)}")
+    about = {"sides": sides, "problem": problem._replace(data=which)._asdict(), "machine": before}
+    save(RESULT, {"benchmark": "vae_mlp", "goals": GOALS, **found, **about})
   return 0 if holds else 1
+
+
+def save(path: Path, result: Mapping[str, Any]) -> None:
+  """Write a result with the commit and the date."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  stamp = {"git": git_hash(), "date": time.strftime("%Y-%m-%d")}
+  path.write_text(json.dumps({**result, **stamp}, indent=2) + "\n")
+  print(f"written to {path.relative_to(EXPERIMENTS.parent)}")

@@ -23,7 +23,7 @@ import numpy as np
 from experiments.bench import worker
 from latentjax import data, objectives
 from latentjax.data.transforms import to_float
-from latentjax.models import mlp_vae
+from latentjax.models import Networks, mlp_vae
 from latentjax.training import TrainConfig, TrainState, make_optimizer, train
 from latentjax.training.call import default_fusion
 
@@ -36,17 +36,19 @@ class Side:
     self.folders: Iterator[Path] = (scratch / str(i) for i in itertools.count())
     self.images = np.load(problem.data, mmap_mode="r")
     self.dataset = data.load({"image": self.images})
-    self.networks = mlp_vae(
-      self.images.shape[1:], problem.latent_dim, hidden=(problem.hidden,), activation="relu"
-    )
-    self.model = objectives.vae(
-      self.networks.encode_fn, self.networks.decode_fn, latent_dim=problem.latent_dim
-    )
+    self.networks, self.model = self.build()
     fused = problem.fused_steps
     if fused is None:
       fused, _ = default_fusion(jax.default_backend(), convolution=False, resident=True)
     self.mark_every = 2 * fused
+    self.unit = math.lcm(self.mark_every, TrainConfig().checkpoint_every)
     self.rate = math.nan
+
+  def build(self) -> tuple[Networks, objectives.LatentModel]:
+    """What is trained."""
+    shape, latent_dim, hidden = self.images.shape[1:], self.problem.latent_dim, self.problem.hidden
+    networks = mlp_vae(shape, latent_dim, hidden=(hidden,), activation="relu")
+    return networks, objectives.vae(networks.encode_fn, networks.decode_fn, latent_dim=latent_dim)
 
   def train(self, steps: int, **kwargs: Any) -> tuple[Any, float]:
     """One run in a fresh folder, and the seconds it took in all."""
@@ -90,8 +92,8 @@ class Side:
 
   def run(self, seconds: float) -> dict[str, float]:
     """One round."""
-    unit = math.lcm(self.mark_every, TrainConfig().checkpoint_every)
-    window = unit * max(1, round(seconds * self.rate / self.problem.batch_size / unit))
+    units = round(seconds * self.rate / self.problem.batch_size / self.unit)
+    window = self.unit * max(1, units)
     marks: list[tuple[int, float]] = []
 
     def mark(state: TrainState) -> dict[str, float]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CHECK_IMAGES = 10_000
+CHECK_WEIGHTED = 2_000  # where every image takes many samples
 
 
 class Problem(NamedTuple):
@@ -24,12 +25,13 @@ class Problem(NamedTuple):
   Attributes:
     data: .npy file of images, uint8, (N, H, W, C).
     batch_size: rows of a batch.
-    hidden: units of the one ReLU layer each way.
+    hidden: units of a hidden layer.
     latent_dim: dimensions of the latent space.
     learning_rate: of Adam, everything else of it at its default.
     check_steps: steps after which the sides' losses are compared.
     fused_steps: of our side; None for its default.
     variant: which of a worker's variants to run.
+    num_samples: samples of z per image, of the importance weighted ones.
   """
 
   data: str
@@ -40,6 +42,7 @@ class Problem(NamedTuple):
   check_steps: int = 1000
   fused_steps: int | None = None
   variant: str = ""
+  num_samples: int = 1
 
 
 class Channel:

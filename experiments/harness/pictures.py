@@ -40,9 +40,8 @@ def image_grid(
       canvas[top : top + height, left : left + width] = 1.0 - image if channels == 1 else image
   canvas = canvas[:-gap, :-gap]
   inches = 0.6 / (width + gap)
-  figure = _figure(
-    inches * canvas.shape[1] + (1.6 if labels else 0.2), inches * canvas.shape[0] + 0.6
-  )
+  margin = 0.3 + 0.07 * max(map(len, labels)) if labels else 0.2
+  figure = _figure(inches * canvas.shape[1] + margin, inches * canvas.shape[0] + 0.6)
   axes = figure.subplots()
   axes.imshow(
     canvas.squeeze(-1) if channels == 1 else canvas,

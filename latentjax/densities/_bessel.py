@@ -42,7 +42,8 @@ def log_bessel(order: float, x: jax.Array) -> tuple[jax.Array, jax.Array]:
   """
   steps = max(0, math.ceil(_LEAST_ORDER - order))
   top = order + steps
-  log_top, log_next = _debye_part(top, x), _debye_part(top + 1, x)
+  orders = jnp.array([top, top + 1], x.dtype)
+  log_top, log_next = jnp.moveaxis(_debye_part(orders, x[..., None]), -1, 0)
   root, root_next = jnp.hypot(top, x), jnp.hypot(top + 1, x)
   rise = (2 * top + 1) / (root_next + root)  # root_next - root
   # log of the product of u^-u e^root for the two orders, their difference without cancellation.
@@ -57,13 +58,13 @@ def log_bessel(order: float, x: jax.Array) -> tuple[jax.Array, jax.Array]:
   return log_value - jnp.log(product) - 0.5 * math.log(2 * math.pi), ratio
 
 
-def _debye_part(order: float, x: jax.Array) -> jax.Array:
+def _debye_part(order: jax.Array, x: jax.Array) -> jax.Array:
   """log of (order^2 + x^2)^(-1/4) times the series of u_k(t) / order^k."""
   inverse = 1 / jnp.hypot(order, x)
   t_square = jnp.square(order * inverse)
-  series = jnp.zeros_like(x)
+  series = jnp.zeros_like(inverse)
   for coefficients in reversed(_DEBYE):
-    polynomial = jnp.zeros_like(x)
+    polynomial = jnp.zeros_like(inverse)
     for coefficient in reversed(coefficients):
       polynomial = polynomial * t_square + coefficient
     series = (series + polynomial) * inverse  # t^k / order^k = inverse^k

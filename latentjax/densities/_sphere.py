@@ -51,6 +51,11 @@ def half_square_distance(x: jax.Array, y: jax.Array) -> jax.Array:
 
 def point_at_angle(direction: jax.Array, angle: jax.Array, noise: jax.Array) -> jax.Array:
   """The unit vector at `angle` from `direction`, on the side to which `noise` points."""
-  tangent = noise - jnp.sum(noise * direction, axis=-1, keepdims=True) * direction
-  tangent /= jnp.linalg.norm(tangent, axis=-1, keepdims=True)
+  if direction.shape[-1] == 2:
+    # The noise may well be parallel to the direction, and its rest has no length to divide by.
+    across = jnp.stack([-direction[..., 1], direction[..., 0]], axis=-1)
+    tangent = jnp.where(jnp.sum(noise * across, axis=-1, keepdims=True) < 0, -across, across)
+  else:
+    tangent = noise - jnp.sum(noise * direction, axis=-1, keepdims=True) * direction
+    tangent /= jnp.linalg.norm(tangent, axis=-1, keepdims=True)
   return jnp.cos(angle)[..., None] * direction + jnp.sin(angle)[..., None] * tangent

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float
 from latentjax.densities import gaussian_full
+from latentjax.densities._gamma import draw_log_gamma
 from latentjax.densities._shapes import Shape, check_shapes, draw_by_row, widen
 
 __all__ = ["log_prob", "mean", "posterior", "sample"]
@@ -131,7 +132,7 @@ def sample(
   def draw(row_key: jax.Array, shape: Shape, dof: jax.Array) -> jax.Array:
     key_gamma, key_normal = jax.random.split(row_key)
     half = 0.5 * (dof[..., None] - jnp.arange(dim))
-    gamma = jax.random.loggamma(key_gamma, half, (*shape, dim), dof.dtype)
+    gamma = draw_log_gamma(key_gamma, half, (*shape, dim))
     normal = jax.random.normal(key_normal, (*shape, dim, dim + 1), dof.dtype)
     bartlett = jnp.tril(normal[..., :-1], -1)
     bartlett += jnp.sqrt(2 * jnp.exp(gamma))[..., None] * jnp.eye(dim)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.densities._gamma import log_gamma_ratio
+from latentjax.densities._gamma import draw_log_gamma, log_gamma_ratio
 from latentjax.densities._shapes import Shape, draw_by_row, draw_samples, sum_event
 from latentjax.densities._sphere import (
   half_square_distance,
@@ -126,7 +126,7 @@ def sample(
 
   def draw_angle(row_key: jax.Array, shape: Shape, kappa: jax.Array) -> jax.Array:
     keys, beta = jax.random.split(row_key), 0.5 * (dim - 1)
-    near = jax.random.loggamma(keys[0], kappa + beta, shape, kappa.dtype)
+    near = draw_log_gamma(keys[0], kappa + beta, shape)
     far = jax.random.loggamma(keys[1], beta, shape, kappa.dtype)
     # tan^2(angle / 2) = (1 - t) / t: exact for angles of any size.
     return 2 * jnp.arctan(jnp.exp(0.5 * (far - near)))

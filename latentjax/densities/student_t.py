@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.densities._gamma import stirling_remainder
+from latentjax.densities._gamma import draw_log_gamma, stirling_remainder
 from latentjax.densities._shapes import draw_by_row, promote, sum_event
 
 __all__ = ["entropy", "log_prob", "mean", "sample"]
@@ -119,7 +119,7 @@ def sample(
 
   def draw(row_key: jax.Array, shape: tuple[int, ...], half_df: jax.Array) -> jax.Array:
     key_normal, key_gamma = jax.random.split(row_key)
-    log_gamma = jax.random.loggamma(key_gamma, half_df, shape, half_df.dtype)
+    log_gamma = draw_log_gamma(key_gamma, half_df, shape)
     # Both logarithms are large for a large nu, their difference is not.
     stretch = jnp.exp(0.5 * (jnp.log(half_df) - log_gamma))
     return jax.random.normal(key_normal, shape, half_df.dtype) * stretch

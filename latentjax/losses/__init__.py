@@ -1,5 +1,23 @@
 """Training losses and bounds, as pure functions that return one value per example."""
 
-from latentjax.losses import annealing, elbo, importance, routing, smoothness
+from latentjax.losses import (
+  annealing,
+  elbo,
+  groups,
+  importance,
+  programmable,
+  routing,
+  score_function,
+  smoothness,
+)
 
-__all__ = ["annealing", "elbo", "importance", "routing", "smoothness"]
+__all__ = [
+  "annealing",
+  "elbo",
+  "groups",
+  "importance",
+  "programmable",
+  "routing",
+  "score_function",
+  "smoothness",
+]

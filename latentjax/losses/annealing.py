@@ -1,4 +1,6 @@
-"""Weights and capacities that change during training, as pure functions of the step."""
+"""Weights, capacities and temperatures that change during training, as pure functions of the step."""
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_positive_int, check_range
 
-__all__ = ["cyclical_annealing", "linear_annealing"]
+__all__ = ["cyclical_annealing", "exponential_annealing", "linear_annealing"]
 
 
 def linear_annealing(
@@ -34,8 +36,8 @@ def linear_annealing(
     [0.0, 12.5, 25.0]
 
   References:
-    Bowman et al., Generating Sentences from a Continuous Space, 2016, section 3.1. arXiv:1511.06349
-    Burgess et al., Understanding disentangling in beta-VAE, 2018, section 4.2. arXiv:1804.03599
+    Bowman et al., Generating Sentences from a Continuous Space, 2016. arXiv:1511.06349
+    Burgess et al., Understanding disentangling in beta-VAE, 2018. arXiv:1804.03599
   """
   check_positive_int(num_steps=num_steps)
   check_range(strict=True, start=start, end=end)
@@ -81,8 +83,8 @@ def cyclical_annealing(
     [0.0, 0.5, 1.0, 1.0, 0.0, 0.5, 1.0]
 
   References:
-    Fu et al., Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing, 2019,
-      eq. 6 and 7. arXiv:1903.10145
+    Fu et al., Cyclical Annealing Schedule: A Simple Approach to Mitigating KL Vanishing, 2019.
+      arXiv:1903.10145
   """
   check_positive_int(num_steps=num_steps, num_cycles=num_cycles)
   check_range(0.0, 1.0, ramp=ramp)
@@ -97,3 +99,42 @@ def cyclical_annealing(
   progress = jnp.where(step >= num_steps, 1.0, jnp.minimum(share, 1.0))
   check_range(strict=True, start=start, end=end)
   return start * (1 - progress) + end * progress
+
+
+def exponential_annealing(
+  step: ArrayLike, *, rate: float, start: float = 1.0, minimum: float = 0.5, interval: int = 1
+) -> jax.Array:
+  r"""Exponential decay to a floor, such as that of a relaxation's temperature.
+
+  .. math:: \max(m, \, s \, e^{-r t'}), \qquad t' = N \lfloor t / N \rfloor
+
+  Args:
+    step: t, number of finished steps, any shape. Can be traced.
+    rate: r per step, at least 0; the paper tries 1e-5 and 1e-4.
+    start: value at step 0.
+    minimum: m, where the decay ends.
+    interval: N, the steps for which the value stays as it is.
+
+  Returns:
+    The value, the shape of step, float32.
+
+  Raises:
+    TypeError: if interval is not an integer.
+    ValueError: if interval is below 1, rate is negative, or 0 < minimum <= start does not hold.
+
+  Example:
+    >>> exponential_annealing(jnp.array([0, 9, 10, 1000]), rate=0.01, interval=10).tolist()
+    [1.0, 1.0, 0.90483..., 0.5]
+
+  References:
+    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017, section 4.
+      arXiv:1611.01144
+  """
+  check_positive_int(interval=interval)
+  check_range(0.0, rate=rate)
+  check_range(0.0, strict=True, start=start, minimum=minimum)
+  check_range(high=start, minimum=minimum)
+  held = interval * (jnp.asarray(step) // interval)
+  # The exponent is cut off where the floor begins, so that it never leaves the range of float32.
+  exponent = jnp.minimum(rate * held.astype(jnp.float32), math.log(start / minimum))
+  return jnp.maximum(minimum, start * jnp.exp(-exponent))

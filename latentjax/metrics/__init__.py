@@ -1,6 +1,7 @@
-"""Measures of what a model has learned."""
+"""What a trained model is measured by."""
 
 from latentjax.metrics.identifiability import mean_correlation_coefficient
+from latentjax.metrics.posterior import ActiveUnits, active_units
 from latentjax.metrics.representations import (
   TotalCorrelations,
   VariableTypes,
@@ -9,8 +10,10 @@ from latentjax.metrics.representations import (
 )
 
 __all__ = [
+  "ActiveUnits",
   "TotalCorrelations",
   "VariableTypes",
+  "active_units",
   "mean_correlation_coefficient",
   "mean_sampled_correlations",
   "variable_types",

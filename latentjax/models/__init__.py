@@ -3,11 +3,14 @@
 from latentjax.models.conv import ConvDecoder, ConvEncoder
 from latentjax.models.mlp import MLP, MLPDecoder, MLPEncoder
 from latentjax.models.networks import Networks, conv_vae, mlp_vae
+from latentjax.models.recurrent import GRUDecoder, GRUEncoder
 
 __all__ = [
   "MLP",
   "ConvDecoder",
   "ConvEncoder",
+  "GRUDecoder",
+  "GRUEncoder",
   "MLPDecoder",
   "MLPEncoder",
   "Networks",

@@ -4,14 +4,48 @@ from latentjax.objectives.adversarial import aae, factor_vae
 from latentjax.objectives.aligned_vae import AlignedModel, cada_vae
 from latentjax.objectives.autoencoder import Autoencoder, rae
 from latentjax.objectives.autogen import autogen
+from latentjax.objectives.capacitron import capacitron, hierarchical_capacitron
+from latentjax.objectives.categorical_vae import categorical_vae
+from latentjax.objectives.conditional import ConditionedModel, conditional
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
+from latentjax.objectives.context_encoding import context_encoding_vae
+from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
+from latentjax.objectives.dts import dts
+from latentjax.objectives.edit_vae import EditModel, edit_vae
+from latentjax.objectives.ex_post import (
+  FullGaussianMixture,
+  ex_post_sampler,
+  fit_gaussian_mixture,
+  two_stage_vae,
+)
+from latentjax.objectives.gmvae import gmvae
+from latentjax.objectives.gradient_origin import GradientOrigin, gradient_origin
+from latentjax.objectives.group_vae import ada_gvae, group_vae
+from latentjax.objectives.hierarchical import hierarchical_iwae
 from latentjax.objectives.identifiable_vae import idvae, ivae
+from latentjax.objectives.iwae import iwae
+from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
+from latentjax.objectives.m2_vae import m2_vae
+from latentjax.objectives.manifold_vae import ManifoldModel, hyperspherical_vae, manifold_vae
 from latentjax.objectives.matching import info_vae, wae_mmd
+from latentjax.objectives.multimodal import (
+  Modality,
+  MultimodalModel,
+  Posterior,
+  jmvae,
+  mmvae,
+  mopoe,
+  mvae,
+  mvtcae,
+)
+from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
+from latentjax.objectives.pulaski import SegmentationModel, pulaski
 from latentjax.objectives.sigma_vae import sigma_vae
 from latentjax.objectives.vae import vae
+from latentjax.objectives.vis import vis
 from latentjax.objectives.wake_sleep import wake_sleep
 
 __all__ = [
@@ -19,24 +53,62 @@ __all__ = [
   "Autoencoder",
   "BoundTerms",
   "ConditionalModel",
+  "ConditionedModel",
+  "EditModel",
+  "FullGaussianMixture",
+  "GradientOrigin",
   "LatentModel",
+  "ManifoldModel",
+  "Modality",
+  "MultimodalModel",
+  "Posterior",
   "Prior",
+  "SegmentationModel",
   "aae",
+  "ada_gvae",
   "autogen",
   "cada_vae",
+  "capacitron",
   "capacity_vae",
+  "categorical_vae",
+  "conditional",
   "conditional_vae",
+  "context_encoding_vae",
+  "cpl_mix_vae",
   "dip_vae",
+  "dts",
+  "edit_vae",
+  "ex_post_sampler",
   "factor_vae",
+  "fit_gaussian_mixture",
+  "gmvae",
+  "gradient_origin",
+  "group_vae",
+  "hierarchical_capacitron",
+  "hierarchical_iwae",
+  "hyperspherical_vae",
   "idvae",
   "info_vae",
   "ivae",
+  "iwae",
+  "jmvae",
+  "joint_vae",
+  "m2_vae",
+  "manifold_vae",
   "mixture_prior",
+  "mmvae",
+  "mopoe",
+  "mvae",
+  "mvtcae",
+  "physics_vae",
+  "pulaski",
   "rae",
   "sigma_vae",
   "tc_vae",
+  "two_stage_vae",
   "vae",
   "vamp_prior",
+  "vis",
   "wae_mmd",
   "wake_sleep",
 ]

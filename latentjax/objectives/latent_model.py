@@ -52,7 +52,8 @@ class LatentModel(NamedTuple):
     objective: `(params, model_state, key, batch) -> (loss, (model_state, metrics))`, means over the
       batch.
     bound: `(params, key, x) -> BoundTerms`, the lower bound of every example.
-    encode: `(params, x) -> (mean, log_scale)` of q(z|x), each (B, Z).
+    encode: `(params, x) -> (mean, log_scale)` of q(z|x), each (B, Z); where q(z|x) is no Gaussian, what
+      the objective says.
     decode: `(params, z) -> mean of p(x|z)`, shape (B, ...).
     sample: `(params, key, num_samples) -> mean of p(x|z)` for z from the prior, shape (num_samples,
       ...).
@@ -63,7 +64,7 @@ class LatentModel(NamedTuple):
 
   objective: Objective
   bound: Callable[[Params, jax.Array, jax.Array], BoundTerms]
-  encode: EncodeFn
+  encode: Callable[[Params, jax.Array], Any]
   decode: Callable[[Params, jax.Array], jax.Array]
   sample: Callable[[Params, jax.Array, int], jax.Array]
   log_weights: Callable[..., jax.Array]

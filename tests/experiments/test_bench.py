@@ -2,12 +2,13 @@
 
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.bench import __main__ as cli
-from experiments.bench import rounds, vae_mlp, worker
+from experiments.bench import iwae_k50, rounds, vae_mlp, worker
 
 # Speaks the protocol without our help: 3 images in its first round, then 6, ... at SCALE rounds per second,
 # and notes when it works.
@@ -160,3 +161,13 @@ def test_our_side_and_plain_jax_train_the_same_thing(tmp_path, monkeypatch, caps
   assert ours["num_params"] == (16 + 1) * 400 + (400 + 1) * 40 + (20 + 1) * 400 + (400 + 1) * 16
   assert ours["first_seconds"] > 0 and ours["peak_rss_mib"] > 50
   assert "the sides train the same thing" in capsys.readouterr().out
+
+
+def test_iwae_has_its_own_sides_and_defaults():
+  config = iwae_k50.Config(torch_python=Path(sys.executable))
+  asked = vae_mlp.commands(config, worker.Problem("x.npy", num_samples=50))
+  assert list(asked) == ["ours", "torch", "pythae"]
+  assert asked["pythae"][2] == "experiments.bench.iwae_k50_pythae"
+  assert worker.Problem(**json.loads(asked["ours"][3])).num_samples == 50
+  with pytest.raises(ValueError, match="wanted some of ours, torch, torch_fused, pythae"):
+    iwae_k50.Config(sides="ours,plain_jax")

@@ -238,3 +238,12 @@ def test_bad_schedules():
     annealing.cyclical_annealing(1, num_steps=10, num_cycles=3)
   with pytest.raises(ValueError, match="ramp must be positive"):
     annealing.cyclical_annealing(1, num_steps=10, num_cycles=2, ramp=0.0)
+
+
+def test_exponential_annealing():
+  steps = np.array([0, 4, 5, 9, 10, 30, 10**9])
+  values = annealing.exponential_annealing(steps, rate=0.1, start=2.0, minimum=0.5, interval=5)
+  exact = np.maximum(0.5, 2 * np.exp(-0.1 * (steps // 5 * 5)))
+  np.testing.assert_allclose(values, exact, rtol=1e-6)
+  with pytest.raises(ValueError, match="minimum must be in"):
+    annealing.exponential_annealing(1, rate=0.1, minimum=2.0)

@@ -40,9 +40,9 @@ def elbo(log_likelihood: ArrayLike, kl: ArrayLike, *, beta: ArrayLike = 1.0) -> 
     [-110.0, -105.0]
 
   References:
-    Kingma & Welling, Auto-Encoding Variational Bayes, 2014, eq. 3, 6 (estimator A) and 7 (B).
+    Kingma & Welling, Auto-Encoding Variational Bayes, 2014 (estimators A and B).
       arXiv:1312.6114
-    Higgins et al., beta-VAE, 2017, eq. 4. https://openreview.net/forum?id=Sy2fzU9gl
+    Higgins et al., beta-VAE, 2017. https://openreview.net/forum?id=Sy2fzU9gl
   """
   check_float(log_likelihood=log_likelihood, kl=kl)
   check_same_shape(log_likelihood=log_likelihood, kl=kl)
@@ -129,8 +129,8 @@ def infovae_bound(
     [-95.0]
 
   References:
-    Zhao, Song & Ermon, InfoVAE: Balancing Learning and Inference in Variational Autoencoders, 2019,
-      section 3. arXiv:1706.02262
+    Zhao, Song & Ermon, InfoVAE: Balancing Learning and Inference in Variational Autoencoders, 2019.
+      arXiv:1706.02262
   """
   check_float(log_likelihood=log_likelihood, kl=kl, divergence=divergence)
   check_range(high=1.0, alpha=alpha)

@@ -35,7 +35,7 @@ def permute_dims(key: jax.Array, z: ArrayLike, *, axis_name: str | None = None) 
     [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]
 
   References:
-    Kim & Mnih, Disentangling by Factorising, 2018, algorithm 1. arXiv:1802.05983
+    Kim & Mnih, Disentangling by Factorising (FactorVAE), 2018, permute_dims. arXiv:1802.05983
   """
   check_float(z=z)
   check_rank(2, z=z)
@@ -69,7 +69,7 @@ def tc_density_ratio(logits: ArrayLike) -> jax.Array:
     [1.5]
 
   References:
-    Kim & Mnih, Disentangling by Factorising, 2018, eq. 3. arXiv:1802.05983
+    Kim & Mnih, Disentangling by Factorising (FactorVAE), 2018. arXiv:1802.05983
   """
   logits = _as_logits(logits=logits)[0]
   return logits[:, 0] - logits[:, 1]
@@ -97,7 +97,7 @@ def tc_discriminator_loss(logits: ArrayLike, logits_permuted: ArrayLike) -> jax.
     [0.693147...]
 
   References:
-    Kim & Mnih, Disentangling by Factorising, 2018, algorithm 2. arXiv:1802.05983
+    Kim & Mnih, Disentangling by Factorising (FactorVAE), 2018. arXiv:1802.05983
   """
   logits, permuted = _as_logits(logits=logits, logits_permuted=logits_permuted)
   log_joint = jax.nn.log_softmax(logits, axis=1)[:, 0]

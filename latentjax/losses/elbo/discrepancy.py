@@ -70,9 +70,9 @@ def mmd(
     0.0
 
   References:
-    Gretton et al., A Kernel Two-Sample Test, 2012, eq. 3 (U) and 5 (V).
-    Tolstikhin et al., Wasserstein Auto-Encoders, 2018, algorithm 2 (imq, h = 2 D). arXiv:1711.01558
-    Zhao, Song & Ermon, InfoVAE, 2019, section 3.2. arXiv:1706.02262
+    Gretton et al., A Kernel Two-Sample Test, 2012 (the unbiased and the biased estimate).
+    Tolstikhin et al., Wasserstein Auto-Encoders, 2018, WAE-MMD (imq, h = 2 D). arXiv:1711.01558
+    Zhao, Song & Ermon, InfoVAE, 2019. arXiv:1706.02262
   """
   check_float(x=x, y=y)
   check_rank(2, x=x, y=y)

@@ -62,7 +62,7 @@ def dip_penalty(
 
   References:
     Kumar, Sattigeri & Balakrishnan, Variational Inference of Disentangled Latent Concepts from
-      Unlabeled Observations, 2018, eq. 6 and 7. arXiv:1711.00848
+      Unlabeled Observations, 2018 (DIP-VAE-I and II). arXiv:1711.00848
   """
   check_float(mean=mean, log_scale=log_scale)
   check_rank(2, mean=mean)

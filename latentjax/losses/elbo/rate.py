@@ -41,8 +41,8 @@ def capacity_loss(kl: ArrayLike, *, capacity: ArrayLike, gamma: ArrayLike = 1000
     [10.0, 20.0]
 
   References:
-    Burgess et al., Understanding disentangling in beta-VAE, 2018, eq. 8. arXiv:1804.03599
-    Dupont, Learning Disentangled Joint Continuous and Discrete Representations, 2018, eq. 7.
+    Burgess et al., Understanding disentangling in beta-VAE, 2018. arXiv:1804.03599
+    Dupont, Learning Disentangled Joint Continuous and Discrete Representations (JointVAE), 2018.
       arXiv:1804.00104
   """
   check_float(kl=kl)
@@ -81,7 +81,7 @@ def constrained_kl_loss(
 
   References:
     Battenberg et al., Effective Use of Variational Embedding Capacity in Expressive End-to-End
-      Speech Synthesis, 2019, section 3.2. arXiv:1906.03402
+      Speech Synthesis (Capacitron), 2019. arXiv:1906.03402
   """
   check_float(kl=kl, multiplier_logit=multiplier_logit)
   check_rank(0, multiplier_logit=multiplier_logit)
@@ -121,7 +121,7 @@ def free_bits(
     [1.5, 3.5]
 
   References:
-    Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow, 2016, eq. 16.
+    Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow, 2016 (free bits).
       arXiv:1606.04934
   """
   check_float(kl=kl)
@@ -168,7 +168,7 @@ def balanced_kl(
     [0.25, -0.75]
 
   References:
-    Hafner et al., Mastering Atari with Discrete World Models, 2021, algorithm 2. arXiv:2010.02193
+    Hafner et al., Mastering Atari with Discrete World Models, 2021 (KL balancing). arXiv:2010.02193
   """
   check_range(0.0, 1.0, balance=balance)
   q_params = jax.tree.map(lambda array: scale_gradient(array, 1 - balance), q_params)

@@ -102,8 +102,8 @@ def total_correlation_terms(
     [0.0, 0.0, 0.0]
 
   References:
-    Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders, 2018, eq. 2, and
-      appendix C: minibatch weighted and stratified sampling. arXiv:1802.04942
+    Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders, 2018: the
+      decomposition, minibatch weighted and stratified sampling. arXiv:1802.04942
   """
   check_float(z=z, mean=mean, log_scale=log_scale)
   check_rank(2, z=z)
@@ -159,7 +159,7 @@ def tcvae_kl(
     [8.0, 8.0]
 
   References:
-    Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders, 2018, eq. 4.
+    Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders (beta-TCVAE), 2018.
       arXiv:1802.04942
     Li et al., Learning Disentangled Representations for Time Series, 2021. arXiv:2105.08179
   """

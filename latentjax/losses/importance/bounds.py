@@ -29,7 +29,7 @@ def iwae_bound(log_w: ArrayLike) -> jax.Array:
 
   Returns:
     Lower bound in nats, shape (B,), float32 or wider. Gradient flows to every weight, in proportion
-    to the normalised weights (section 3).
+    to the normalised weights.
 
   Raises:
     TypeError: if log_w is not floating point.
@@ -40,7 +40,7 @@ def iwae_bound(log_w: ArrayLike) -> jax.Array:
     [0.693147...]
 
   References:
-    Burda et al., Importance Weighted Autoencoders, 2016, eq. 8. arXiv:1509.00519
+    Burda et al., Importance Weighted Autoencoders, 2016. arXiv:1509.00519
   """
   log_w = as_log_weights(log_w)
   return jax.nn.logsumexp(log_w, axis=0) - math.log(log_w.shape[0])
@@ -120,7 +120,7 @@ def cubo_bound(log_w: ArrayLike, *, order: float = 2.0) -> jax.Array:
     [0.804718...]
 
   References:
-    Dieng et al., Variational Inference via chi Upper Bound Minimization, 2017, section 2.
+    Dieng et al., Variational Inference via chi Upper Bound Minimization (CUBO), 2017.
       arXiv:1611.00328
   """
   check_range(low=1.0, order=order)
@@ -162,7 +162,7 @@ def log_marginal_bound(
     (2,)
 
   References:
-    Burda et al., Importance Weighted Autoencoders, 2016, eq. 8, section 5 (5,000 samples).
+    Burda et al., Importance Weighted Autoencoders, 2016 (5,000 samples).
       arXiv:1509.00519
   """
   check_positive_int(num_samples=num_samples, block_size=block_size)

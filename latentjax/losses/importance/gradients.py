@@ -59,7 +59,7 @@ def stl_bound(z: ArrayLike, q_params: Any, log_joint_fn: LogJointFn, log_q_fn: L
 
   References:
     Roeder, Wu & Duvenaud, Sticking the Landing: Simple, Lower-Variance Gradient Estimators for
-      Variational Inference, 2017, section 3. arXiv:1703.09194
+      Variational Inference, 2017. arXiv:1703.09194
   """
   return jnp.mean(_path_log_weights(z, q_params, log_joint_fn, log_q_fn), axis=0)
 

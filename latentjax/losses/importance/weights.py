@@ -38,7 +38,7 @@ def normalized_weights(log_w: ArrayLike) -> jax.Array:
     [0.5, 0.5]
 
   References:
-    Burda et al., Importance Weighted Autoencoders, 2016, section 3. arXiv:1509.00519
+    Burda et al., Importance Weighted Autoencoders, 2016. arXiv:1509.00519
   """
   return jax.nn.softmax(as_log_weights(log_w), axis=0)
 
@@ -64,7 +64,7 @@ def effective_sample_size(log_w: ArrayLike) -> jax.Array:
 
   References:
     Kong, A Note on Importance Sampling using Standardized Weights, 1992.
-    Owen, Monte Carlo theory, methods and examples, 2013, eq. 9.13.
+    Owen, Monte Carlo theory, methods and examples, 2013 (effective sample size).
   """
   return 1 / jnp.sum(jnp.square(normalized_weights(log_w)), axis=0)
 
@@ -97,8 +97,8 @@ def chi2_divergence_bound(log_w: ArrayLike) -> jax.Array:
     [0.22314...]
 
   References:
-    Li, Wang, Li & Wu, Forward chi-square Divergence Based Variational Importance Sampling, 2024,
-      section 3. arXiv:2311.02516
+    Li, Wang, Li & Wu, Forward chi-square Divergence Based Variational Importance Sampling, 2024.
+      arXiv:2311.02516
   """
   log_ess = jnp.log(effective_sample_size(log_w))
   return math.log(jnp.shape(log_w)[0]) - log_ess
@@ -134,8 +134,8 @@ def chi2_proposal_loss(log_w: ArrayLike) -> jax.Array:
     [1.609437...]
 
   References:
-    Li, Wang, Li & Wu, Forward chi-square Divergence Based Variational Importance Sampling, 2024,
-      section 3. arXiv:2311.02516
+    Li, Wang, Li & Wu, Forward chi-square Divergence Based Variational Importance Sampling, 2024.
+      arXiv:2311.02516
   """
   half = cubo_bound(log_w, order=2.0)
   return half + jax.lax.stop_gradient(half)

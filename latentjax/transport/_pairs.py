@@ -1,0 +1,33 @@
+"""Pairs of the members of two sets."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from latentjax.checks import check_choice, check_float, check_rank, wide_dtype
+
+
+def as_sets(x: ArrayLike, y: ArrayLike) -> tuple[jax.Array, jax.Array]:
+  """Checks that x is of shape (B, S, D) and y of shape (B, R, D); returns them in float32 or wider."""
+  check_float(x=x, y=y)
+  check_rank(3, x=x, y=y)
+  shape_x, shape_y = jnp.shape(x), jnp.shape(y)
+  if (shape_x[0], shape_x[2]) != (shape_y[0], shape_y[2]) or 0 in (*shape_x, *shape_y):
+    raise ValueError(f"x and y must be of shape (B, S, D) and (B, R, D), got {shape_x}, {shape_y}")
+  dtype = wide_dtype(x, y)
+  return jnp.asarray(x, dtype), jnp.asarray(y, dtype)
+
+
+def distances(x: jax.Array, y: jax.Array, kind: str) -> jax.Array:
+  """Distance of every member of x to every member of y, shape (B, S, R)."""
+  check_choice(("euclidean", "half_squared", "iou"), distance=kind)
+  x, y = x[:, :, None], y[:, None]
+  if kind == "iou":
+    union = jnp.sum(jnp.maximum(x, y), axis=-1)
+    overlap = jnp.sum(jnp.minimum(x, y), axis=-1)
+    return jnp.where(union > 0, 1 - overlap / jnp.where(union > 0, union, 1), 0)
+  squared = jnp.sum(jnp.square(x - y), axis=-1)
+  if kind == "half_squared":
+    return 0.5 * squared
+  # Of a member to itself the distance is 0, and so is the gradient.
+  return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)

@@ -1,0 +1,150 @@
+"""Distances between sets: other formulas for the same numbers, and their known limits."""
+
+import jax
+import numpy as np
+from contract import check_kernel
+from scipy import linalg, special, stats
+
+from latentjax.transport import (
+  frechet_distance,
+  generalized_energy_distance,
+  hausdorff_divergence,
+  sinkhorn_divergence,
+)
+
+B, S, R, D = 8, 5, 3, 4
+RNG = np.random.default_rng(0)
+X, Y = RNG.uniform(size=(B, S, D)), RNG.uniform(size=(B, R, D))
+BAD = [
+  ((X.astype(int), Y), {}, TypeError, "x must be a floating point"),
+  ((X, Y[0]), {}, ValueError, "y must have 3 axes"),
+  ((X, Y[..., :2]), {}, ValueError, r"x and y must be of shape \(B, S, D\) and \(B, R, D\)"),
+]
+
+
+def pairs(distance, x, y):
+  return np.array([[[distance(a, b) for b in ys] for a in xs] for xs, ys in zip(x, y)])
+
+
+def soft_iou(a, b):
+  """|A n B| / |A u B| of the sets under two graphs, integrated over the height."""
+  levels = (np.arange(4000) + 0.5) / 4000
+  low, high = a[:, None] > levels, b[:, None] > levels
+  return 1 - (low & high).sum() / (low | high).sum()
+
+
+def test_generalized_energy_distance():
+  def expected(x, y):
+    mean = lambda a, b: pairs(soft_iou, a, b).mean((1, 2))
+    return 2 * mean(x, y) - mean(x, x) - mean(y, y)
+
+  check_kernel(
+    generalized_energy_distance,
+    (X, Y),
+    oracle=expected,
+    atol=1e-3,
+    extreme=[(0 * X, 0 * Y), (0 * X, Y)],
+    bad_inputs=[*BAD, ((X, Y), {"distance": "dice"}, ValueError, "distance must be one of")],
+  )
+
+
+def test_energy_distance_on_a_line_is_that_of_scipy():
+  x, y = RNG.standard_normal((2, 1, 6, 1)).astype(np.float32)
+  expected = stats.energy_distance(x.ravel(), y.ravel()) ** 2
+  got = generalized_energy_distance(x, y, distance="euclidean")
+  np.testing.assert_allclose(got, [expected], rtol=1e-5)
+  grad = jax.grad(lambda x: generalized_energy_distance(x, y, distance="euclidean").sum())(x)
+  assert np.isfinite(grad).all()
+
+
+def test_frechet_distance():
+  def expected(x, y):
+    cov = lambda a: np.cov(a, rowvar=False, bias=True)
+    root = lambda a, b: np.trace(linalg.sqrtm(cov(a) @ cov(b))).real
+    shift = np.square(x.mean(1) - y.mean(1)).sum(1)
+    return shift + [np.trace(cov(a) + cov(b)) - 2 * root(a, b) for a, b in zip(x, y)]
+
+  check_kernel(
+    frechet_distance,
+    (X, Y),
+    oracle=expected,
+    atol=1e-4,
+    extreme=[(X, X[:, :R]), (1e6 * X, Y)],
+    bad_inputs=BAD,
+  )
+
+
+def test_hausdorff_divergence():
+  def expected(x, y, epsilon, **_):
+    """As a difference of kernel densities: epsilon / 2 <alpha - beta, log(k * alpha / k * beta)>."""
+    density = lambda at, of: pairs(
+      lambda a, b: np.exp(-((a - b) ** 2).sum() / 2 / epsilon), at, of
+    ).mean(2)
+    ratio = lambda at: np.log(density(at, x) / density(at, y)).mean(1)
+    return epsilon / 2 * (ratio(x) - ratio(y))
+
+  check_kernel(
+    hausdorff_divergence,
+    (X, Y),
+    kwargs={"epsilon": 0.3},
+    oracle=expected,
+    extreme=[(1e3 * X, Y), (X, X[:, :R])],
+    bad_inputs=[
+      *BAD,
+      ((X, Y), {"epsilon": 0.0}, ValueError, "epsilon must be in"),
+      ((X, Y), {"cost": "iou"}, ValueError, "cost must be one of"),
+    ],
+  )
+
+
+def primal(costs, epsilon):
+  """Entropic cost from the plan itself, by matrix scaling."""
+  kernel, v = np.exp(-costs / epsilon), np.ones(costs.shape[1])
+  for _ in range(300):
+    u = 1 / (kernel @ v / costs.shape[1])
+    v = 1 / (kernel.T @ u / costs.shape[0])
+  ratio = u[:, None] * kernel * v
+  plan = ratio / costs.size
+  return (plan * costs).sum() + epsilon * special.rel_entr(plan, 1 / costs.size).sum()
+
+
+def test_sinkhorn_divergence():
+  def expected(x, y, epsilon, **_):
+    cost = lambda a, b: pairs(lambda p, q: ((p - q) ** 2).sum() / 2, a, b)
+    value = lambda a, b: np.array([primal(c, epsilon) for c in cost(a, b)])
+    return value(x, y) - value(x, x) / 2 - value(y, y) / 2
+
+  check_kernel(
+    sinkhorn_divergence,
+    (X, Y),
+    kwargs={"epsilon": 0.5, "num_iterations": 25},
+    oracle=expected,
+    atol=1e-5,
+    extreme=[(1e3 * X, Y), (0 * X, 0 * Y)],
+    bad_inputs=[
+      *BAD,
+      ((X, Y), {"epsilon": 0.0}, ValueError, "epsilon must be in"),
+      ((X, Y), {"num_iterations": 0}, ValueError, "num_iterations must be a positive"),
+      ((X, Y), {"cost": "iou"}, ValueError, "cost must be one of"),
+    ],
+  )
+
+
+def test_sinkhorn_limits():
+  x, y = RNG.standard_normal((2, 1, 6, 1)).astype(np.float32)
+  run = jax.jit(sinkhorn_divergence, static_argnames=("epsilon", "num_iterations", "cost"))
+  near = run(x, y, epsilon=0.005, num_iterations=3000, cost="euclidean")[0]
+  np.testing.assert_allclose(near, stats.wasserstein_distance(x.ravel(), y.ravel()), rtol=0.03)
+  far = run(x, y, epsilon=1e3)[0]
+  np.testing.assert_allclose(far, (x.mean() - y.mean()) ** 2 / 2, rtol=0.02, atol=1e-3)
+
+
+def test_equal_sets_are_at_distance_zero_and_others_are_not():
+  for fn in (
+    generalized_energy_distance,
+    frechet_distance,
+    hausdorff_divergence,
+    sinkhorn_divergence,
+  ):
+    np.testing.assert_allclose(fn(X, X[:, ::-1]), 0, atol=1e-5)
+    assert (np.asarray(fn(X, Y)) > 1e-3).all(), fn
