@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from latentjax.checks import check_positive_int, check_range
 from latentjax.densities import bernoulli, gaussian
 from latentjax.losses.elbo import elbo
+from latentjax.objectives.gaussian_vae import Schedule, at_step, first_step
 from latentjax.objectives.latent_model import (
   Batch,
   BoundTerms,
@@ -48,6 +48,7 @@ class ConditionalModel(NamedTuple):
       the same example with other attributes.
     log_weights: `(params, key, x, y, *, num_samples) -> log p(x, z|y) - log q(z|x, y)` for z from q,
       shape (num_samples, B).
+    init_state: the model_state that training starts with; () where the objective carries nothing.
   """
 
   objective: Objective
@@ -58,6 +59,7 @@ class ConditionalModel(NamedTuple):
   sample: Callable[[Params, jax.Array, jax.Array], jax.Array]
   swap: Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]
   log_weights: Callable[..., jax.Array]
+  init_state: Any = ()
 
 
 def conditional_vae(
@@ -67,7 +69,7 @@ def conditional_vae(
   latent_dim: int,
   likelihood: ModuleType = bernoulli,
   prior_fn: PriorFn | None = None,
-  beta: ArrayLike = 1.0,
+  beta: Schedule = 1.0,
   num_samples: int = 1,
   feature: str = "image",
   condition: str = "label",
@@ -91,8 +93,8 @@ def conditional_vae(
     latent_dim: Z.
     likelihood: density family of p(x|z, y), a module such as `latentjax.densities.bernoulli`.
     prior_fn: `(params, y) -> (mean, log_scale)` of p(z|y), each (B, Z); N(0, I) by default.
-    beta: weight of the divergence in the loss; the metrics and `bound` always have beta = 1. Below 1
-      it favours sharp samples. Can be traced.
+    beta: weight of the divergence in the loss, a number or a function of the number of calls so far,
+      for annealing; the metrics and `bound` always have beta = 1. Below 1 it favours sharp samples.
     num_samples: K, samples of z per example.
     feature: name of the batch's array x to model, shape (B, ...), floating point.
     condition: name of the batch's array y, B rows.
@@ -101,8 +103,8 @@ def conditional_vae(
 
   Returns:
     ConditionalModel. `objective` returns the mean of the negative bound over the (local) batch in
-    nats, passes model_state through unchanged, and has the metrics elbo, log_likelihood and kl, means
-    in nats.
+    nats and has the metrics elbo, log_likelihood and kl, means in nats. With a constant beta it passes
+    model_state through unchanged.
 
   Raises:
     TypeError: if a size is not an integer.
@@ -121,7 +123,8 @@ def conditional_vae(
       arXiv:1512.00570
   """
   check_positive_int(latent_dim=latent_dim, num_samples=num_samples)
-  check_range(low=0.0, beta=beta)
+  if not callable(beta):
+    check_range(low=0.0, beta=beta)
 
   def prior(params: Params, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     if prior_fn is not None:
@@ -148,7 +151,8 @@ def conditional_vae(
   ) -> tuple[jax.Array, tuple[Any, Metrics]]:
     x, y = take_feature(batch, feature), take_feature(batch, condition)
     terms = bound_terms(params, key, x, y, axis_name)
-    loss = -elbo(terms.log_likelihood, terms.kl, beta=beta)
+    weight, model_state = at_step(beta, model_state)
+    loss = -elbo(terms.log_likelihood, terms.kl, beta=weight)
     return jnp.mean(loss), (model_state, mean_metrics(terms))
 
   def encode(params: Params, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -174,4 +178,6 @@ def conditional_vae(
     log_joint = log_p_x(params, x, y, z) + gaussian.log_prob(z, *prior(params, y))
     return log_joint - gaussian.log_prob(z, mean, log_scale)
 
-  return ConditionalModel(objective, bound, encode, prior, decode, sample, swap, log_weights)
+  return ConditionalModel(
+    objective, bound, encode, prior, decode, sample, swap, log_weights, first_step(beta)
+  )

@@ -17,6 +17,7 @@ from latentjax.objectives.conditional_vae import (
   PriorFn,
   conditional_vae,
 )
+from latentjax.objectives.gaussian_vae import Schedule, at_step
 from latentjax.objectives.latent_model import (
   Batch,
   DecodeFn,
@@ -38,7 +39,7 @@ def ivae(
   *,
   latent_dim: int,
   likelihood: ModuleType = gaussian,
-  beta: ArrayLike = 1.0,
+  beta: Schedule = 1.0,
   num_samples: int = 1,
   feature: str = "image",
   condition: str = "label",
@@ -61,7 +62,7 @@ def ivae(
     prior_fn: `(params, u) -> (mean, log_scale)` of p(z|u), each (B, Z).
     latent_dim: Z.
     likelihood: density family of p(x|z), a module such as `latentjax.densities.gaussian`.
-    beta: weight of the divergence in the loss.
+    beta: weight of the divergence in the loss, a number or a function of the number of calls so far.
     num_samples: K, samples of z per example.
     feature: name of the batch's array x, shape (B, ...), floating point.
     condition: name of the batch's array u, B rows.
@@ -110,7 +111,7 @@ def idvae(
   aux_likelihood: ModuleType = categorical,
   classify_fn: ClassifyFn | None = None,
   classifier_weight: ArrayLike = 1.0,
-  beta: ArrayLike = 1.0,
+  beta: Schedule = 1.0,
   num_samples: int = 1,
   feature: str = "image",
   condition: str = "label",
@@ -143,7 +144,7 @@ def idvae(
     classify_fn: `(params, x) -> logits` of q(u|x), shape (B, U), for labels 0 to U - 1; None if every
       example has its u. A step then costs U times as much.
     classifier_weight: alpha, at least 0.
-    beta: weight of the first divergence.
+    beta: weight of the first divergence, a number or a function of the number of calls so far.
     num_samples: K, samples of z per example.
     feature: name of the batch's array x, shape (B, ...), floating point.
     condition: name of the batch's array u, B rows.
@@ -188,7 +189,9 @@ def idvae(
     axis_name=axis_name,
   )
 
-  def terms(params: Params, key: jax.Array, x: jax.Array, u: jax.Array) -> Metrics:
+  def terms(
+    params: Params, key: jax.Array, x: jax.Array, u: jax.Array, weight: ArrayLike
+  ) -> Metrics:
     """All terms of L(x, u), each (B,)."""
     key_x, key_u = jax.random.split(key)
     mean, log_scale = model.encode(params, x, u)
@@ -200,18 +203,18 @@ def idvae(
     log_p = jnp.mean(log_likelihood(decode_fn, likelihood, params, x, z), axis=0)
     log_p_u = jnp.mean(log_likelihood(aux_decode_fn, aux_likelihood, params, u, z_prior), axis=0)
     kl, aux_elbo = gaussian.kl(mean, log_scale, *prior), elbo(log_p_u, gaussian.kl_standard(*prior))
-    total = elbo(log_p, kl, beta=beta) + aux_elbo
+    total = elbo(log_p, kl, beta=weight) + aux_elbo
     shown = {"elbo": elbo(log_p, kl), "log_likelihood": log_p, "kl": kl, "aux_elbo": aux_elbo}
     return shown | {"total": total}
 
-  def expected_terms(params: Params, key: jax.Array, batch: Batch) -> Metrics:
+  def expected_terms(params: Params, key: jax.Array, batch: Batch, weight: ArrayLike) -> Metrics:
     """The same in expectation over what is known of u, with the classifier's share of the total."""
     x, u = take_feature(batch, feature), take_feature(batch, condition)
     if classify_fn is None:
-      return terms(params, key, x, u)
+      return terms(params, key, x, u, weight)
     log_q = jax.nn.log_softmax(classify_fn(params, x))
     classes, known = jnp.arange(log_q.shape[1]), take_feature(batch, labelled).astype(bool)
-    of_class = lambda c: terms(params, jax.random.fold_in(key, c), x, jnp.full(len(x), c))
+    of_class = lambda c: terms(params, jax.random.fold_in(key, c), x, jnp.full(len(x), c), weight)
     every = jax.vmap(of_class)(classes)  # each (U, B)
     weights = jnp.where(known[:, None], u[:, None] == classes, jnp.exp(log_q))
     shown = {name: jnp.einsum("bu,ub->b", weights, term) for name, term in every.items()}
@@ -222,7 +225,9 @@ def idvae(
   def objective(
     params: Params, model_state: Any, key: jax.Array, batch: Batch
   ) -> tuple[jax.Array, tuple[Any, Metrics]]:
-    means = {name: jnp.mean(term) for name, term in expected_terms(params, key, batch).items()}
+    weight, model_state = at_step(beta, model_state)
+    found = expected_terms(params, key, batch, weight)
+    means = {name: jnp.mean(term) for name, term in found.items()}
     loss = -means.pop("total")
     return loss, (model_state, {k: v.astype(jnp.float32) for k, v in means.items()})
 

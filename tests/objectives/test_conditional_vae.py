@@ -89,6 +89,12 @@ def test_without_attributes_it_is_the_vae(key):
   jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), got, expected)
 
 
+def test_an_annealed_weight_follows_the_steps_that_model_state_counts(key):
+  annealed, half = linear(beta=lambda step: 0.5 * step), linear(beta=0.5)
+  loss, (state, _) = annealed.objective(PARAMS, annealed.init_state + 1, key, BATCH)
+  assert (loss, state) == (half.objective(PARAMS, (), key, BATCH)[0], 2) and half.init_state == ()
+
+
 def test_gradient_reaches_all_three_networks_and_equals_finite_differences():
   with jax.enable_x64(True):
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), PARAMS)

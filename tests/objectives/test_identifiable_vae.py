@@ -93,11 +93,11 @@ def test_exact_posteriors_give_the_joint_evidence(key):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_missing_u_is_enumerated_and_a_known_one_trains_the_classifier(key, known):
-  model = double(classify_fn=classify_fn, classifier_weight=2.5, beta=0.7)
+  model = double(classify_fn=classify_fn, classifier_weight=2.5, beta=lambda step: 0.7 * step)
   x, supervised = X[:1], double(beta=0.7)
   # A label that is not known is not read.
   batch = {"image": x, "label": np.array([1 if known else 99]), "labelled": np.array([known])}
-  loss, (_, metrics) = jax.jit(model.objective)(PARAMS, (), key, batch)
+  loss, (_, metrics) = jax.jit(model.objective)(PARAMS, 1, key, batch)
   run = jax.jit(supervised.objective)
   each = [
     run(PARAMS, (), jax.random.fold_in(key, c), {"image": x, "label": np.array([c])})
