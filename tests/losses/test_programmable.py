@@ -62,7 +62,6 @@ def exact():
   ("discrete", "continuous"),
   [
     ("reinforce", "reparam"),
-    ("reinforce", "measure_valued"),
     ("enumerate", "reinforce"),
     ("measure_valued", "measure_valued"),
   ],
