@@ -110,6 +110,6 @@ def run(config: Config) -> Outcome:
     for name, gap in gaps.items()
   }
   return Outcome(
-    [Claim(what, 0.0, difference, "Locatello et al. 2020, section 5", "at least", unit="")],
+    [Claim(what, 0.0, difference, "Locatello et al. 2020", "at least", unit="")],
     {name: details[name] | terms[name] for name in models},
   )

@@ -1,6 +1,6 @@
 """Context-encoding VAE finds blobs in images of which it has seen healthy ones alone.
 
-Claim (Chatterjee et al. 2022, StRegA, section 4): the context-encoding branch and the post-processing
+Claim (Chatterjee et al. 2022, StRegA): the context-encoding branch and the post-processing
 each raise the Dice score of the thresholded reconstruction error over that of a plain VAE of the same
 size (BraTS: 0.642 against 0.522; synthetic anomalies: 0.859 against 0.783).
 Command: python -m experiments anomalies
@@ -34,7 +34,7 @@ from latentjax.training import train
 PAPERS = {229: "StRegA: Unsupervised Anomaly Detection using a Compact Context-encoding VAE"}
 FUNCTIONS = ("objectives.context_encoding_vae", "losses.elbo.anomaly_map", "augment.random_squares")
 QUICK = {"steps": 50, "seeds": 2}
-PAPER = "Chatterjee et al. 2022, section 4"
+PAPER = "Chatterjee et al. 2022"
 SIZE, QUANTILE = 16, 0.98
 
 

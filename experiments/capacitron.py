@@ -1,6 +1,6 @@
 """Capacitron on the handwritten digits: the divergence goes where the Lagrange multiplier sends it.
 
-Claim (Battenberg et al. 2019, section 3): constraining KL(q(z|x) || p(z)) to a capacity C by a learned
+Claim (Battenberg et al. 2019): constraining KL(q(z|x) || p(z)) to a capacity C by a learned
 multiplier reaches that C without a weight to be tuned, reconstruction improves with C, and two levels
 split it: with z_H kept and z_L drawn anew from p(z_L|z_H), what C_H had room for stays.
 Command: python -m experiments capacitron
@@ -38,7 +38,7 @@ FUNCTIONS = (
   "losses.elbo.constrained_kl_loss",
 )
 QUICK = {"steps": 200, "seeds": 2}
-PAPER = "Battenberg et al. 2019, section 3"
+PAPER = "Battenberg et al. 2019"
 CAPACITIES = (3.0, 6.0, 12.0)
 
 

@@ -1,6 +1,6 @@
 """Representations of edits on sentence pairs of a toy grammar.
 
-Claim (Marrese-Taylor et al. 2020, sections 3 and 5): a variational latent of the edit, kept in use by a
+Claim (Marrese-Taylor et al. 2020): a variational latent of the edit, kept in use by a
 bag-of-words loss, represents the kind of an edit better than a deterministic autoencoder's and than one
 without that loss; its divergence stays above zero, and an edit can be transferred to other sentences.
 Command: python -m experiments edits
@@ -39,7 +39,7 @@ FUNCTIONS = (
   "losses.elbo.sequence_log_prob",
 )
 QUICK = {"steps": 50, "seeds": 2}
-PAPER = "Marrese-Taylor et al. 2020, section 5"
+PAPER = "Marrese-Taylor et al. 2020"
 # Token 0 ends a sentence; then six adjectives, nouns, verbs, past verbs, plural nouns, and "not".
 WORDS = 6
 ADJECTIVE, NOUN, VERB, PAST, PLURAL = (1 + WORDS * i for i in range(5))

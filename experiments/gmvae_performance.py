@@ -1,6 +1,6 @@
 """Gaussian-mixture VAE per frame: steer one style of a performance and leave the other alone.
 
-Claims (Tan et al. 2020, section 4): with a latent of its own for articulation and for dynamics in each frame,
+Claims (Tan et al. 2020): with a latent of its own for articulation and for dynamics in each frame,
 each with a mixture prior over the style's classes, and the notes given to the decoder, moving one latent over
 the course of a piece changes that style of the synthesised sound and not the other.
 Command: python -m experiments gmvae_performance
@@ -35,7 +35,7 @@ PAPERS = {
 }
 FUNCTIONS = ("objectives.gmvae", "losses.elbo.mixture_kl")
 QUICK = {"steps": 200, "seeds": 2}
-PAPER = "Tan et al. 2020, section 4"
+PAPER = "Tan et al. 2020"
 STYLES = ("dynamics", "articulation")
 LATENT_DIM, NUM_CLASSES = 1, 2
 NUM_FRAMES = sounds.NOTES_PER_PIECE * sounds.FRAMES_PER_NOTE

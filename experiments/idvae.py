@@ -1,6 +1,6 @@
 """Identifiable VAEs on nonlinear ICA: sources whose variances depend on an observed segment u.
 
-Claim (Mita et al. 2021; Khemakhem et al. 2020, section 5): with the segment u observed, iVAE and IDVAE
+Claim (Mita et al. 2021; Khemakhem et al. 2020): with the segment u observed, iVAE and IDVAE
 recover the sources up to order and scale, which a VAE does not; IDVAE, whose conditional prior is learned
 by a VAE of u, does so at least as well as iVAE, and also if only a tenth of the segments are known.
 Command: python -m experiments idvae

@@ -1,6 +1,6 @@
 """Importance weighted auto-encoders on MNIST: table 1 of Burda et al., and MIWAE, PIWAE, CIWAE.
 
-Claim (Burda et al. 2016, table 1 and section 5.2): the test log-likelihood rises with the number k of samples
+Claim (Burda et al. 2016, table 1): the test log-likelihood rises with the number k of samples
 in training, with one stochastic layer and with two, and more latent units are active.
 Command: python -m experiments iwae_mnist --data_dir=DIRECTORY_OF_TFDS_MNIST
 Expected: the default, 1,200 steps with batches of 100 (2 epochs), is held to the order alone: NLL falls with

@@ -1,6 +1,6 @@
 """Physics-integrated VAE on damped pendulums of which it knows the frictionless equation alone.
 
-Claim (Takeishi & Kalousis 2021, section 4.1): with its regularisers the physical latent is the physical
+Claim (Takeishi & Kalousis 2021): with its regularisers the physical latent is the physical
 quantity, and predictions hold beyond the time the model was trained on; without them, or without the
 physics, they are worse.
 Command: python -m experiments pendulum
@@ -37,7 +37,7 @@ FUNCTIONS = (
   "sequence.rk4",
 )
 QUICK = {"steps": 50, "seeds": 2}
-PAPER = "Takeishi & Kalousis 2021, section 4.1"
+PAPER = "Takeishi & Kalousis 2021"
 TIMES = 0.1 * jnp.arange(80.0)
 OBSERVED = 40
 # Means and deviations of omega and theta(0), from their ranges: what a prior N(0, 1) is scaled by.

@@ -1,6 +1,6 @@
 """Posterior collapse in linear VAEs, plain, conditional and hierarchical: gradient descent against theory.
 
-Claim (Dang et al. 2024, sections 3 and 4): a latent of a linear VAE survives if its data eigenvalue exceeds
+Claim (Dang et al. 2024): a latent of a linear VAE survives if its data eigenvalue exceeds
 beta eta^2; in a conditional VAE that of y given x counts, so correlation of x and y causes collapse; in a
 hierarchical VAE a learned encoder variance makes the top latents collapse. So too in nonlinear models.
 Command: python -m experiments posterior_collapse
@@ -128,7 +128,7 @@ def run(config: Config) -> Outcome:
     ("decoders with another number of active units than predicted", 0, wrong, "at most", ""),
     ("least fall of a nonlinear CVAE's rate when x gets better", 0, least_fall, "at least", "nats"),
   ]
-  published = "Dang et al. 2024, sections 3 and 4"
+  published = "Dang et al. 2024"
   claims = [Claim(*row[:3], published, row[3], unit=row[4]) for row in table]
   return Outcome(claims, details | {"nonlinear_rates": rates.tolist()})
 

@@ -1,6 +1,6 @@
 """PULASki on blurred blobs that four simulated raters outline differently.
 
-Claim (Chatterjee et al. 2023, section 4): with a statistical distance between the raters' masks and the
+Claim (Chatterjee et al. 2023): with a statistical distance between the raters' masks and the
 decoder's samples in place of cross-entropy, samples are closer to the raters' distribution, and differ
 from each other about as much as raters do.
 Command: python -m experiments pulaski
@@ -39,7 +39,7 @@ FUNCTIONS = (
   "transport.generalized_energy_distance",
 )
 QUICK = {"steps": 50, "seeds": 2}
-PAPER = "Chatterjee et al. 2023, section 4"
+PAPER = "Chatterjee et al. 2023"
 SIZE, RATERS, LATENT = 12, 4, 4
 BETAS = (1.0, 0.1)
 

@@ -1,6 +1,6 @@
 """DTS on noisy sines: a recurrent decoder that keeps its latents, in two segments.
 
-Claim (Li et al. 2021, sections 3 and 4): a sequence autoencoder's divergence vanishes under the ELBO,
+Claim (Li et al. 2021): a sequence autoencoder's divergence vanishes under the ELBO,
 as its decoder lives on the past; with the mutual information out of the penalty it does not, and of two
 segments of the latent one carries the class and the other, behind a reversed gradient, does not.
 Command: python -m experiments time_series

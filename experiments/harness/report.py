@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def provenance(result: dict[str, Any]) -> str:
 def write(results: Path, readme: Path) -> None:
   """Rebuild the table."""
   found = [json.loads(path.read_text()) for path in results.glob("*.json")]
-  found.sort(key=lambda r: (min(map(int, r["papers"])), r["experiment"]))
+  found.sort(key=lambda r: (min(map(int, r["papers"]), default=math.inf), r["experiment"]))
   table = "\n".join(row for result in found for row in rows(result))
   where = "\n".join(provenance(result) for result in found)
   readme.write_text(f"{HEADER}{table}\n\n## How they were measured\n\n{where}\n")

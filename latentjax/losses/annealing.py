@@ -127,7 +127,7 @@ def exponential_annealing(
     [1.0, 1.0, 0.90483..., 0.5]
 
   References:
-    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017, section 4.
+    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017.
       arXiv:1611.01144
   """
   check_positive_int(interval=interval)

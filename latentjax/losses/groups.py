@@ -54,7 +54,7 @@ def group_product(
     [[2.0], [2.0], [7.0]]
 
   References:
-    Bouchacourt, Tomioka & Nowozin, Multi-Level Variational Autoencoder, 2018, section 3.
+    Bouchacourt, Tomioka & Nowozin, Multi-Level Variational Autoencoder, 2018.
       arXiv:1705.08841
   """
   mean, log_scale, local, group, count = _members(mean, log_scale, group, num_groups, axis_name)
@@ -101,7 +101,7 @@ def group_average(
   References:
     Hosoya, Group-based Learning of Disentangled Representations with Generalizability for Novel
       Contents, 2019. arXiv:1809.02383
-    Locatello et al., Weakly-Supervised Disentanglement Without Compromises, 2020, section 5
+    Locatello et al., Weakly-Supervised Disentanglement Without Compromises, 2020
       (averages of means and variances). arXiv:2002.02886
   """
   mean, log_scale, local, group, count = _members(mean, log_scale, group, num_groups, axis_name)
@@ -139,7 +139,7 @@ def group_sizes(
     [2, 2, 1]
 
   References:
-    Bouchacourt, Tomioka & Nowozin, Multi-Level Variational Autoencoder, 2018, section 3.
+    Bouchacourt, Tomioka & Nowozin, Multi-Level Variational Autoencoder, 2018.
       arXiv:1705.08841
   """
   rows, local, count = _groups(group, num_groups, axis_name)
@@ -184,7 +184,7 @@ def adaptive_shared_mask(
     [[True, False, True]]
 
   References:
-    Locatello et al., Weakly-Supervised Disentanglement Without Compromises, 2020, section 5.
+    Locatello et al., Weakly-Supervised Disentanglement Without Compromises, 2020.
       arXiv:2002.02886
   """
   check_rank(2, mean_a=mean_a)

@@ -153,8 +153,8 @@ def sample(family: ModuleType, params: Any, *, strategy: str, baseline: ArrayLik
 
   References:
     Williams, Simple statistical gradient-following algorithms, 1992 (REINFORCE).
-    Mohamed, Rosca, Figurnov & Mnih, Monte Carlo Gradient Estimation in Machine Learning, 2020,
-      section 6 (measure-valued derivatives). arXiv:1906.10652
+    Mohamed, Rosca, Figurnov & Mnih, Monte Carlo Gradient Estimation in Machine Learning, 2020
+      (measure-valued derivatives). arXiv:1906.10652
   """
   check_choice(tuple(_STRATEGIES), strategy=strategy)
   choices = {"enumerate": (bernoulli, categorical), "measure_valued": (gaussian, bernoulli)}

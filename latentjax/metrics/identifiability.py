@@ -44,8 +44,8 @@ def mean_correlation_coefficient(
 
   References:
     Hyvärinen & Morioka, Unsupervised Feature Extraction by Time-Contrastive Learning and Nonlinear
-      ICA, 2016, section 6. arXiv:1605.06336
-    Khemakhem et al., Variational Autoencoders and Nonlinear ICA, 2020, section 5. arXiv:1907.04809
+      ICA, 2016. arXiv:1605.06336
+    Khemakhem et al., Variational Autoencoders and Nonlinear ICA, 2020. arXiv:1907.04809
   """
   check_float(sources=sources, z=z)
   check_rank(2, sources=sources, z=z)

@@ -129,7 +129,7 @@ def mean_sampled_correlations(
   References:
     Bonheme & Grzes, Be More Active!, 2021. arXiv:2109.12679
     Locatello et al., Challenging Common Assumptions in the Unsupervised Learning of Disentangled
-      Representations, 2019, section 5.1. arXiv:1811.12359
+      Representations, 2019. arXiv:1811.12359
   """
   mean, log_scale = _checked(mean, log_scale)
   keep = jnp.ones(mean.shape[1], bool) if where is None else jnp.asarray(where, bool)

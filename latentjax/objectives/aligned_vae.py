@@ -104,7 +104,7 @@ def cada_vae(
 
   References:
     Schönfeld et al., Generalized Zero- and Few-Shot Learning via Aligned Variational Autoencoders,
-      2019, section 3. arXiv:1812.01784
+      2019. arXiv:1812.01784
   """
   check_positive_int(latent_dim=latent_dim)
   families = [laplace] * len(features) if likelihoods is None else list(likelihoods)

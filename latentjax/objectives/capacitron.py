@@ -78,7 +78,7 @@ def capacitron(
 
   References:
     Battenberg et al., Effective Use of Variational Embedding Capacity in Expressive End-to-End
-      Speech Synthesis, 2019, section 3.2. arXiv:1906.03402
+      Speech Synthesis, 2019. arXiv:1906.03402
   """
   check_range(low=0.0, capacity=capacity)
 
@@ -164,7 +164,7 @@ def hierarchical_capacitron(
 
   References:
     Battenberg et al., Effective Use of Variational Embedding Capacity in Expressive End-to-End
-      Speech Synthesis, 2019, section 3. arXiv:1906.03402
+      Speech Synthesis, 2019. arXiv:1906.03402
   """
   check_range(0.0, capacity=capacity)
   check_range(0.0, capacity, capacity_high=capacity_high)

@@ -105,7 +105,7 @@ def categorical_vae(
     3.465735...
 
   References:
-    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017, section 4.
+    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017.
       arXiv:1611.01144
   """
   check_choice(ESTIMATORS, estimator=estimator)

@@ -91,9 +91,9 @@ def fit_gaussian_mixture(
     [[6.0]]
 
   References:
-    Ghosh et al., From Variational to Deterministic Autoencoders, 2020, section 4 (ex-post density
+    Ghosh et al., From Variational to Deterministic Autoencoders, 2020 (ex-post density
       estimation). arXiv:1903.12436
-    Bishop, Pattern Recognition and Machine Learning, 2006, section 9.2.2.
+    Bishop, Pattern Recognition and Machine Learning, 2006.
   """
   check_float(z=z)
   check_rank(2, z=z)
@@ -148,7 +148,7 @@ def ex_post_sampler(
     [[0.5], [0.5], [0.5]]
 
   References:
-    Ghosh et al., From Variational to Deterministic Autoencoders, 2020, section 4. arXiv:1903.12436
+    Ghosh et al., From Variational to Deterministic Autoencoders, 2020. arXiv:1903.12436
   """
 
   def sample(params: Params, key: jax.Array, num_samples: int) -> jax.Array:
@@ -211,7 +211,7 @@ def two_stage_vae(
     (5, 3)
 
   References:
-    Dai & Wipf, Diagnosing and Enhancing VAE Models, 2019, section 4. arXiv:1903.05789
+    Dai & Wipf, Diagnosing and Enhancing VAE Models, 2019. arXiv:1903.05789
   """
   second_dim = latent_dim if second_latent_dim is None else second_latent_dim
   shared: dict[str, Any] = {"num_samples": num_samples, "axis_name": axis_name}

@@ -78,7 +78,7 @@ def gradient_origin(
     [[0.5, -0.5]]
 
   References:
-    Bond-Taylor & Willcocks, Gradient Origin Networks, 2021, section 3. arXiv:2007.02798
+    Bond-Taylor & Willcocks, Gradient Origin Networks, 2021. arXiv:2007.02798
   """
   check_positive_int(latent_dim=latent_dim)
   check_range(low=0.0, strict=True, step_size=step_size)

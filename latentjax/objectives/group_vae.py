@@ -101,7 +101,7 @@ def group_vae(
     0.048286...
 
   References:
-    Bouchacourt, Tomioka & Nowozin, Multi-Level Variational Autoencoder, 2018, section 3.
+    Bouchacourt, Tomioka & Nowozin, Multi-Level Variational Autoencoder, 2018.
       arXiv:1705.08841
     Hosoya, Group-based Learning of Disentangled Representations with Generalizability for Novel
       Contents, 2019. arXiv:1809.02383
@@ -188,7 +188,7 @@ def ada_gvae(
     1.0
 
   References:
-    Locatello et al., Weakly-Supervised Disentanglement Without Compromises, 2020, section 5.
+    Locatello et al., Weakly-Supervised Disentanglement Without Compromises, 2020.
       arXiv:2002.02886
   """
   check_range(low=0.0, beta=beta)

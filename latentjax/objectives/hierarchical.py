@@ -1,4 +1,4 @@
-"""Importance weighted auto-encoder with several stochastic layers (Burda et al., 2016, section 5)."""
+"""Importance weighted auto-encoder with several stochastic layers (Burda et al., 2016)."""
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -81,7 +81,7 @@ def hierarchical_iwae(
     2.07944...
 
   References:
-    Burda et al., Importance Weighted Autoencoders, 2016, sections 2 and 5. arXiv:1509.00519
+    Burda et al., Importance Weighted Autoencoders, 2016. arXiv:1509.00519
   """
   check_positive_int(latent_dim=latent_dim, num_samples=num_samples)
   if block_size is not None:

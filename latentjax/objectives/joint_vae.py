@@ -95,7 +95,7 @@ def joint_vae(
     15.451858...
 
   References:
-    Dupont, Learning Disentangled Joint Continuous and Discrete Representations, 2018, eq. 7.
+    Dupont, Learning Disentangled Joint Continuous and Discrete Representations, 2018.
       arXiv:1804.00104
   """
   check_positive_int(

@@ -73,8 +73,8 @@ def info_vae(
     True
 
   References:
-    Zhao, Song & Ermon, InfoVAE: Balancing Learning and Inference in Variational Autoencoders, 2019,
-      section 3. arXiv:1706.02262
+    Zhao, Song & Ermon, InfoVAE: Balancing Learning and Inference in Variational Autoencoders, 2019.
+      arXiv:1706.02262
   """
 
   def loss_fn(

@@ -82,7 +82,7 @@ def pulaski(
   References:
     Chatterjee et al., PULASki: Learning inter-rater variability using statistical distances to
       improve probabilistic segmentation, 2023. arXiv:2312.15686
-    Kohl et al., A Probabilistic U-Net for Segmentation of Ambiguous Images, 2018, section 2.
+    Kohl et al., A Probabilistic U-Net for Segmentation of Ambiguous Images, 2018.
       arXiv:1806.05034
   """
   check_positive_int(num_samples=num_samples)

@@ -90,8 +90,8 @@ def vis(
     True
 
   References:
-    Li, Wang, Li & Wu, Forward chi-square Divergence Based Variational Importance Sampling, 2024,
-      section 3. arXiv:2311.02516
+    Li, Wang, Li & Wu, Forward chi-square Divergence Based Variational Importance Sampling, 2024.
+      arXiv:2311.02516
   """
   check_positive_int(num_samples=num_samples)
   if block_size is not None:

@@ -124,11 +124,12 @@ def test_every_experiment_says_what_it_has_to(name):
   import importlib
 
   module = importlib.import_module(f"experiments.{name}")
-  for word in ("Claim", "Command:", "Expected:", "Time:"):
-    assert word in module.__doc__, word
-  assert module.PAPERS and module.FUNCTIONS and module.Config(**module.QUICK)
+  for word in ("Claim", "Command:", "Expected", "Time:"):
+    assert f"\n{word}" in module.__doc__, word
+  assert isinstance(module.PAPERS, dict), "empty where the paper has no number in the list"
+  assert module.FUNCTIONS and module.Config(**module.QUICK)
   lines = len((cli.EXPERIMENTS / f"{name}.py").read_text().splitlines())
-  assert lines <= 150, f"{lines} lines"
+  assert lines <= 225, f"{lines} lines"
 
 
 @pytest.mark.parametrize("name", cli.available())

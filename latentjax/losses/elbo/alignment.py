@@ -38,7 +38,7 @@ def w2_gaussian(
   References:
     Givens & Shortt, A class of Wasserstein metrics for probability distributions, 1984.
     Schönfeld et al., Generalized Zero- and Few-Shot Learning via Aligned Variational Autoencoders,
-      2019, section 3. arXiv:1812.01784
+      2019. arXiv:1812.01784
   """
   arrays = {
     "mean_a": mean_a,

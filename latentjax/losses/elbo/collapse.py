@@ -58,7 +58,7 @@ def linear_vae_spectrum(
 
   References:
     Dang et al., Beyond Vanilla Variational Autoencoders: Detecting Posterior Collapse in Conditional
-      and Hierarchical Variational Autoencoders, 2024, sections 3 and 4. arXiv:2306.05023
+      and Hierarchical Variational Autoencoders, 2024. arXiv:2306.05023
     Lucas et al., Don't Blame the ELBO!, 2019. arXiv:1911.02469
   """
   check_float(eigenvalues=eigenvalues)
@@ -129,7 +129,7 @@ def linear_hvae_spectrum(
 
   References:
     Dang et al., Beyond Vanilla Variational Autoencoders: Detecting Posterior Collapse in Conditional
-      and Hierarchical Variational Autoencoders, 2024, section 4. arXiv:2306.05023
+      and Hierarchical Variational Autoencoders, 2024. arXiv:2306.05023
   """
   check_float(eigenvalues=eigenvalues)
   check_range(0.0, strict=True, beta=beta, beta_top=beta_top, noise_scale=noise_scale)
@@ -178,7 +178,7 @@ def conditional_covariance(
 
   References:
     Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.82.
-    Dang et al., Beyond Vanilla Variational Autoencoders, 2024, section 4. arXiv:2306.05023
+    Dang et al., Beyond Vanilla Variational Autoencoders, 2024. arXiv:2306.05023
   """
   check_float(cov_yy=cov_yy, cov_yx=cov_yx, cov_xx=cov_xx)
   check_rank(2, cov_yy=cov_yy, cov_yx=cov_yx, cov_xx=cov_xx)

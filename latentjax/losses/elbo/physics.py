@@ -45,7 +45,7 @@ def least_action_loss(
 
   References:
     Takeishi & Kalousis, Physics-Integrated Variational Autoencoders for Robust and Interpretable
-      Generative Modeling, 2021, section 3.3. arXiv:2102.13156
+      Generative Modeling, 2021. arXiv:2102.13156
   """
   check_float(mean=mean, mean_reduced=mean_reduced, log_scale=log_scale, kl_auxiliary=kl_auxiliary)
   check_same_shape(mean=mean, mean_reduced=mean_reduced)

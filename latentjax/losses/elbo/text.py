@@ -75,7 +75,7 @@ def bag_of_words_loss(logits: ArrayLike, counts: ArrayLike) -> jax.Array:
 
   References:
     Zhao, Zhao & Eskenazi, Learning Discourse-level Diversity for Neural Dialog Models using
-      Conditional Variational Autoencoders, 2017, section 3.3. arXiv:1703.10960
+      Conditional Variational Autoencoders, 2017. arXiv:1703.10960
     Marrese-Taylor, Reid & Matsuo, Variational Inference for Learning Representations of Natural
       Language Edits, 2020. arXiv:2004.09143
   """

@@ -77,7 +77,7 @@ def mmvae(
 
   References:
     Shi et al., Variational Mixture-of-Experts Autoencoders for Multi-Modal Deep Generative Models,
-      2019, section 3. arXiv:1911.03393
+      2019. arXiv:1911.03393
   """
   check_positive_int(num_samples=num_samples)
   check_choice(("elbo", "iwae"), estimator=estimator)
@@ -159,7 +159,7 @@ def mopoe(
     [[0.0, -10000.0, -10000.0]]
 
   References:
-    Sutter, Daunhawer & Vogt, Generalized Multimodal ELBO, 2021, section 3. arXiv:2105.02470
+    Sutter, Daunhawer & Vogt, Generalized Multimodal ELBO, 2021. arXiv:2105.02470
   """
   check_range(low=0.0, beta=beta)
   check_positive_int(num_samples=num_samples)

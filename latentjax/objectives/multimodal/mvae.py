@@ -78,8 +78,7 @@ def mvae(
     [[[1.5, 1.5]]]
 
   References:
-    Wu & Goodman, Multimodal Generative Models for Scalable Weakly-Supervised Learning, 2018,
-      sections 2.1 to 2.3. arXiv:1802.05335
+    Wu & Goodman, Multimodal Generative Models for Scalable Weakly-Supervised Learning, 2018. arXiv:1802.05335
   """
   check_range(low=0.0, beta=beta)
   check_range(low=0, num_subsets=num_subsets)
