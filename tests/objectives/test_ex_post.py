@@ -9,7 +9,7 @@ import pytest
 
 from latentjax.densities import gaussian
 from latentjax.objectives import (
-  GaussianMixture,
+  FullGaussianMixture,
   ex_post_sampler,
   fit_gaussian_mixture,
   two_stage_vae,
@@ -47,7 +47,7 @@ def test_likelihood_is_that_of_scikit_learn():
   score = fit(jax.random.key(0), z).log_prob(z).mean()
   reference = Reference(3, random_state=0, n_init=5, tol=1e-6, max_iter=500).fit(z)
   np.testing.assert_allclose(score, reference.score(z), atol=0.02)
-  tight = GaussianMixture(jnp.zeros(1), jnp.zeros((1, 2)), jnp.eye(2)[None])
+  tight = FullGaussianMixture(jnp.zeros(1), jnp.zeros((1, 2)), jnp.eye(2)[None])
   np.testing.assert_allclose(tight.log_prob(jnp.zeros((1, 2))), -np.log(2 * np.pi), rtol=1e-6)
 
 
