@@ -1,19 +1,25 @@
 """Every test sees eight simulated CPU devices, float32, and no data or cache of the machine it runs on."""
 
 import os
+from importlib import metadata
 from pathlib import Path
 
-# Before the first jax import: the number of devices is fixed when the backend starts.
+# Tests compile thousands of small programs once each; what is tested is the program, not LLVM's work on it.
+# Runs in processes of their own (tests/training/runs.py, the command line) are compiled as users' are.
+# Before the first jax import: flags and the number of devices are fixed when the backend starts.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ["XLA_FLAGS"] = (
-  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = " ".join(
+  [
+    os.environ.get("XLA_FLAGS", ""),
+    "--xla_force_host_platform_device_count=8",
+    # Half the time of a compilation; later releases do not know it.
+    "--xla_cpu_use_fusion_emitters=false" * metadata.version("jaxlib").startswith("0.10."),
+  ]
 )
 
 import jax
 import pytest
 
-# Tests compile hundreds of small programs once each; what is tested is the program, not LLVM's work on it.
-# Runs in processes of their own (tests/training/runs.py, the command line) are compiled as users' are.
 jax.config.update("jax_disable_most_optimizations", True)
 
 REPOSITORY = Path(__file__).resolve().parent.parent

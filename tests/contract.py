@@ -1,10 +1,10 @@
 """The contract that every kernel keeps, in one call: `check_kernel(fn, args, oracle=..., bad_inputs=...)`.
 
-In order: the value equals an independent oracle, also under `jit`; the gradient is zero where the
+In order, all under `jit`: the value equals an independent oracle; the gradient is zero where the
 kernel detaches, not zero elsewhere, and equal to finite differences in float64; bfloat16 inputs and
 extreme magnitudes stay finite; bad input raises an error that names the argument; value and
-gradient are the same with the batch sharded over 8 devices under `jit` and, for a kernel that takes
-`axis_name`, over 4 too and inside `pmap` and `shard_map`.
+gradient are the same with the batch sharded over 8 devices and, for a kernel that takes
+`axis_name`, inside `pmap` over 8 and `shard_map` over 4.
 
 Gradients are those of sum(w * output) for fixed random w, so that every output element counts and
 no symmetry hides an error. Whatever is split over devices, its total is the sum over devices, so a
@@ -102,14 +102,12 @@ def check_kernel(
       "bad_inputs must not be empty, and only a random kernel goes without an oracle"
     )
 
-  eager = kernel.leaves(args)
-  if oracle is not None:
-    expected = oracle(*map(_widen, args), **kernel.kwargs) if callable(oracle) else oracle
-    _assert_close("value against the oracle", eager, jax.tree.leaves(expected), rtol, atol)
   argnums = tuple(floating)
   run = _jit(_value_and_grads(kernel, argnums))
   answer = run(*args)
-  _assert_close("value under jit", answer[0], eager, 1e-5, 1e-6)
+  if oracle is not None:
+    expected = oracle(*map(_widen, args), **kernel.kwargs) if callable(oracle) else oracle
+    _assert_close("value against the oracle", answer[0], jax.tree.leaves(expected), rtol, atol)
   _check_gradient_flow(dict(zip(argnums, answer[1])), detached)
   reference = (
     run if surrogate is None else _jit(_value_and_grads(kernel._replace(fn=surrogate), argnums))
@@ -119,8 +117,7 @@ def check_kernel(
     _check_float32_gradient(run, args, answer[1])
   _check_low_precision_and_extremes(run, args, extreme, bfloat16)
   _check_bad_inputs(kernel, bad_inputs)
-  for count in (4, 8) if batch_coupled else (8,):
-    _check_sharded_jit(run, kernel, args, answer, count)
+  _check_sharded_jit(run, kernel, args, answer, count=8)
   if batch_coupled:
     _check_pmap(kernel, args, argnums, answer, count=8)
     _check_shard_map(kernel, args, argnums, answer, count=4)
@@ -185,7 +182,7 @@ def _check_low_precision_and_extremes(
 def _check_bad_inputs(kernel: Kernel, bad_inputs: Sequence) -> None:
   for args, kwargs, exception, match in bad_inputs:
     with pytest.raises(exception, match=match):
-      kernel(args, **kwargs)
+      jax.eval_shape(partial(kernel, args, **kwargs))  # compiles nothing
 
 
 def _check_sharded_jit(run: Callable, kernel: Kernel, args: tuple, expected: tuple, count: int):
@@ -306,8 +303,8 @@ def _floats(leaves: Sequence) -> list:
   return [leaf for leaf in leaves if _is_float(leaf)]
 
 
-def _cast(arg: jax.Array, dtype: Any) -> jax.Array:
-  return arg.astype(dtype) if _is_float(arg) else arg
+def _cast(arg: jax.Array, dtype: Any) -> jax.Array | np.ndarray:
+  return np.asarray(arg).astype(dtype) if _is_float(arg) else arg  # in numpy: nothing to compile
 
 
 def _widen(arg: jax.Array) -> np.ndarray:
