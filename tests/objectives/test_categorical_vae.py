@@ -62,8 +62,9 @@ def test_score_function_gradients_are_those_of_the_exact_bound(key, estimator):
 def test_relaxed_gradient_is_quieter_and_its_bias_falls_with_the_temperature(key):
   exact = jax.grad(lambda p: -exact_elbo(p)[0])(PARAMS)["encoder"]
   keys, bias, variance = jax.random.split(key, 10_000), {}, {}
+  relaxed = jax.jit(lambda tau: jax.vmap(partial(gradient, make(temperature=tau)))(keys)["encoder"])
   for temperature in (0.3, 3.0):
-    draws = jax.jit(jax.vmap(partial(gradient, make(temperature=temperature))))(keys)["encoder"]
+    draws = relaxed(temperature)
     bias[temperature] = np.linalg.norm(draws.mean(0) - exact)
     variance[temperature] = draws.var(0).sum()
   score = jax.jit(jax.vmap(partial(gradient, make(estimator="reinforce"))))(keys)["encoder"]
@@ -127,6 +128,7 @@ def test_use_after_training_and_bad_arguments(key):
     ({"estimator": "arm"}, "estimator must be one of"),
     ({"estimator": "leave_one_out"}, "num_samples must be at least 2"),
     ({"baseline_decay": 1.0}, "baseline_decay must be in"),
+    ({"temperature": 0.0}, "temperature must be in"),
   ]:
     with pytest.raises(ValueError, match=match):
       make(**kwargs)
