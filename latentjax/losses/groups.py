@@ -209,10 +209,10 @@ def _members(
 
 
 def _groups(group: ArrayLike, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
-  """Groups of the rows of all devices, numbered from 0, and of the local rows."""
+  """Groups of the rows of all devices, numbered in [0, rows), and of the local rows."""
   check_rank(1, group=group)
   if not jnp.issubdtype(jnp.result_type(group), jnp.integer):
     raise TypeError(f"group must be an integer array, got {jnp.result_type(group)}")
   labels = all_gather_rows(jnp.asarray(group), axis_name)
-  _, rows = jnp.unique(labels, return_inverse=True, size=labels.shape[0])
+  rows = jnp.searchsorted(jnp.sort(labels), labels)  # where the group begins among sorted labels
   return rows, local_rows(rows, axis_name)

@@ -75,18 +75,20 @@ def test_loss_is_the_arms_bounds_and_the_pairs_distances(key):
 
 def test_augmentation_gives_every_arm_and_row_its_own_copy(key):
   """With logits that are the data, distances of identical arms come from the copies alone."""
-  same = jax.tree.map(lambda p: np.stack([p[0]] * A), PARAMS)
+  same = jax.tree.map(lambda p: np.stack([p[0]] * 2), PARAMS)
   noise = lambda key, x: x + jax.random.normal(key, x.shape)
-  run = lambda **kw: jax.jit(make(distance="aitchison", **kw))(same, (), key, BATCH)[1][1]
+  pair = partial(make, num_arms=2, distance="aitchison")
+  run = lambda **kw: jax.jit(pair(**kw))(same, (), key, BATCH)[1][1]
   assert run()["distance"] < 1e-8 and run()["consensus"] == 1
   assert run(augment_fn=noise)["distance"] > 0.1
 
 
 def test_devices_agree(key):
   noise = lambda key, x: x + jax.random.normal(key, x.shape)
-  alone, local = make(augment_fn=noise), make(augment_fn=noise, axis_name="devices")
+  params = {name: value[:2] for name, value in PARAMS.items()}
+  alone, local = (make(num_arms=2, augment_fn=noise, axis_name=name) for name in (None, "devices"))
   value = lambda objective, x: jax.value_and_grad(lambda p: objective(p, (), key, {"image": x})[0])(
-    PARAMS
+    params
   )
   mean = lambda x: jax.lax.pmean(value(local, x), "devices")
   split = jax.pmap(mean, "devices", devices=jax.devices()[:4])(X.reshape(4, 2, D))

@@ -120,12 +120,19 @@ def test_devices_agree(key):
   jax.tree.map(lambda got, want: close(got[0], want), split, expected)
 
 
+def test_samples_have_the_mean_of_the_prior(key):
+  """z has mean zero, all classes are equally likely, and what is returned is the mean of p(x|z, c)."""
+  samples = jax.jit(lambda key: make().sample(PARAMS, key, 4000))(key)
+  covariance = PARAMS["w"].T @ PARAMS["w"] + np.cov(PARAMS["centre"].T, bias=True)
+  np.testing.assert_allclose(samples.mean(0), PARAMS["centre"].mean(0), atol=0.1)
+  np.testing.assert_allclose(np.cov(samples.T), covariance, atol=0.15)
+
+
 def test_bad_arguments(key):
-  assert make().sample(PARAMS, key, 6).shape == (6, D)
   with pytest.raises(ValueError, match="capacity_z must be in"):
     make(capacity_z=-1.0)
   with pytest.raises(ValueError, match="temperature must be in"):
     make(temperature=0.0)
   for wrong in ({"num_classes": 4}, {"latent_dim": 3}):
     with pytest.raises(ValueError, match="encode_fn must return mean, log_scale and logits of"):
-      make(**wrong).bound(PARAMS, key, X)
+      jax.eval_shape(make(**wrong).bound, PARAMS, key, X)

@@ -94,6 +94,6 @@ def test_bad_arguments(key):
   with pytest.raises(ValueError, match="label_weight must be in"):
     make(label_weight=-1.0)
   with pytest.raises(ValueError, match=r"classify_fn must return shape \(8, 2\), got \(8, 3\)"):
-    make(num_classes=2)(PARAMS, (), key, batch(Y))
+    jax.eval_shape(make(num_classes=2), PARAMS, (), key, batch(Y))
   with pytest.raises(KeyError, match="feature must be one of"):
-    make(label="y")(PARAMS, (), key, batch(Y))
+    jax.eval_shape(make(label="y"), PARAMS, (), key, batch(Y))
