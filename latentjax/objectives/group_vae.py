@@ -211,7 +211,7 @@ def ada_gvae(
     )
     together = jax.vmap(lambda *q: _AGGREGATES[aggregate](*q, jnp.zeros(2, jnp.int32)))(*own)
     mean, log_scale = (jnp.where(shared[:, None], *pair) for pair in zip(together, own))
-    z = [
+    samples = [
       gaussian.sample(
         jax.random.fold_in(key, image),
         mean[:, image],
@@ -221,7 +221,7 @@ def ada_gvae(
       )
       for image in (0, 1)
     ]
-    z = jnp.stack(z, axis=2).reshape(num_samples, 2 * size, -1)
+    z = jnp.stack(samples, axis=2).reshape(num_samples, 2 * size, -1)
     log_p_x = jnp.mean(log_likelihood(decode_fn, likelihood, params, x, z), axis=0)
     kl = gaussian.kl_standard(mean, log_scale).reshape(2 * size)
     metrics = mean_metrics(BoundTerms(elbo(log_p_x, kl), log_p_x, kl))
