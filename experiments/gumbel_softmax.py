@@ -1,18 +1,18 @@
 """Gumbel-softmax gradients for categorical latent variables, against the score function.
 
-Claims (Jang et al. 2017, table 1): the relaxed gradient has less variance than the score
-function's, and a bias that shrinks as the temperature falls; a categorical VAE trained with it (20 variables
-of 10 classes) reaches a better bound than one trained with the score function and a running-mean baseline, at
-equal steps. Published on MNIST, with the best of a grid of learning rates and annealing rates: -ELBO 101.5
-against 110.6 nats.
-Command: python -m experiments gumbel_softmax [--mnist --data_dir=DIRECTORY_OF_TFDS_MNIST]
+Claims (Jang et al. 2017, table 1): the relaxed gradient has less variance than the score function's, and a
+bias that shrinks as the temperature falls; a categorical VAE of MNIST trained with it (20 variables of 10
+classes, linear encoder, 200 hidden units in the decoder) reaches a better bound than one trained with the
+score function: -101.5 against -110.6 nats, by 1,000 samples of one-hot z, the best of a grid of rates.
+Command: python -m experiments gumbel_softmax --data_dir=DIRECTORY_OF_TFDS_MNIST
 Expected: on the toy a ratio of variances, temperature 1 over score function, below 1, and of the biases'
-norms, temperatures 0.2 over 1, below 0.5 (a bias of first order gives 0.2); on test data a -ELBO that is
-lower by more than 0. All bounds are at exact one-hot samples. On the 8 x 8 digits the networks are linear;
---mnist has a tanh layer of 200 units each way and no grid, so that only the sign is claimed there too.
-Note: the last claim fails on the digits, where the relaxed samples that training saw (temperature 0.7 at the
-end) are not those of the bound; straight-through samples, in the details, beat the score function.
-Time: about 2 minutes on two CPU cores.
+norms, temperatures 0.2 over 1, below 0.5 (a bias of first order gives 0.2); on test data, at one-hot z, the
+ELBO and the bound by 1,000 samples better by more than 0, at equal steps.
+Protocol: Adam, no grid, a uniform prior (the paper learns it), a running mean as the score function's
+baseline; the temperature reaches the paper's 0.5, but five times faster, as the run is short.
+Note: on the 8 x 8 digits, with linear networks, the code carries 5 of its 46 nats; relaxed samples are then
+far from one-hot, and the score function was ahead by 1.3 nats.
+Time: about 5 minutes on two CPU cores.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from latentjax.data.transforms import dynamic_binarize
 from latentjax.densities import categorical, gumbel_softmax
 from latentjax.losses.annealing import exponential_annealing
 from latentjax.losses.score_function import reinforce_loss
-from latentjax.models import mlp_vae
+from latentjax.models.mlp import MLPDecoder, MLPEncoder
+from latentjax.models.networks import bind, output_bias
 from latentjax.objectives import categorical_vae
 
 PAPERS = {165: "Categorical Reparameterization with Gumbel-Softmax"}
@@ -41,8 +42,9 @@ FUNCTIONS = (
   "densities.gumbel_softmax.sample",
   "losses.score_function.reinforce_loss",
   "losses.annealing.exponential_annealing",
+  "losses.importance.log_marginal_bound",
 )
-QUICK = {"steps": 100, "seeds": 2}
+QUICK = {"steps": 50, "seeds": 2, "bound_samples": 20}
 NUM_VARIABLES, NUM_CLASSES = 20, 10
 PAPER = "Jang et al. 2017"
 ESTIMATORS = ("gumbel_softmax", "straight_through", "reinforce", "leave_one_out")
@@ -56,42 +58,39 @@ RATIOS = (
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 4000
+  steps: int = 3000
   batch_size: int = 100
-  seeds: int = 4
-  annealing_rate: float = 1e-4  # of the temperature, per step, from 1 down to 0.5
-  mnist: bool = False
-  """MNIST in place of the 8 x 8 digits."""
+  seeds: int = 3
+  annealing_rate: float = 5e-4  # of the temperature, per step, from 1 down to 0.5
+  bound_samples: int = 1000
+  """Samples of the multi-sample bound, which is taken on 300 test images."""
 
 
 def run(config: Config) -> Outcome:
   """Compare gradients on a toy, then train the categorical VAE with every estimator."""
-  name = "mnist" if config.mnist else "digits"
-  images = data.load(name, split="train", data_dir=config.data_dir)
-  test = data.load(name, split="test", data_dir=config.data_dir)
-  x, shape = vae_report.binarized(test), (NUM_VARIABLES, NUM_CLASSES)
-  networks = mlp_vae(
-    x.shape[1:],
-    NUM_VARIABLES * NUM_CLASSES,
-    hidden=(200,) if config.mnist else (),
-    data_mean=images.arrays["image"].mean(axis=0) / 255,
-  )
-  bounds: dict[str, np.ndarray] = {}
+  mnist = data.load("mnist", split="train", data_dir=config.data_dir)
+  x = vae_report.binarized(data.load("mnist", split="test", data_dir=config.data_dir))
+  shape, width = x.shape[1:], NUM_VARIABLES * NUM_CLASSES
+  bias = output_bias(mnist.arrays["image"].mean(axis=0) / 255, shape, "bernoulli")
+  networks = bind(MLPEncoder(width, ()), MLPDecoder(shape, (200,), output_bias=bias), shape, width)
+  losses: dict[str, dict[str, np.ndarray]] = {"-ELBO": {}, "multi-sample -bound": {}}
   for estimator in ESTIMATORS:
     model = categorical_vae(
-      lambda params, x: networks.encode_fn(params, x)[0].reshape(-1, *shape),
+      lambda params, x: networks.encode_fn(params, x)[0].reshape(-1, NUM_VARIABLES, NUM_CLASSES),
       networks.decode_fn,
       num_variables=NUM_VARIABLES,
       num_classes=NUM_CLASSES,
       estimator=estimator,
       num_samples=2 if estimator == "leave_one_out" else 1,
-      temperature=partial(exponential_annealing, rate=config.annealing_rate, interval=500),
+      temperature=partial(exponential_annealing, rate=config.annealing_rate, interval=100),
       axis_name=config.axis_name,
     )
     training = {"model_state": model.init_state, "transform": dynamic_binarize}
-    params = discrete.fit(config, estimator, model.objective, networks.init_fn, images, **training)
-    bound_of = config.each_seed(partial(vae_report.test_bound, model, x))
-    bounds[estimator] = np.asarray(bound_of(params))
+    params = discrete.fit(config, estimator, model.objective, networks.init_fn, mnist, **training)
+    elbo = config.each_seed(partial(vae_report.test_bound, model, x, num_samples=1))
+    nll = partial(vae_report.test_nll, model, x[:300], num_samples=config.bound_samples)
+    for name, values in zip(losses, (-elbo(params), config.each_seed(nll)(params))):
+      losses[name][estimator] = np.asarray(values)
     if estimator == "gumbel_softmax":
       images_of = partial(model.sample, config.first_seed(params))
       rows = np.asarray(images_of(jax.random.key(3), 72)).reshape(6, 12, *x.shape[1:])
@@ -112,16 +111,17 @@ def run(config: Config) -> Outcome:
     ]
     + [
       Claim(
-        f"test -ELBO on {name}: score function minus Gumbel-softmax",
+        f"test {name} on MNIST: score function minus Gumbel-softmax",
         expected=0.0,
-        measured=bounds["gumbel_softmax"] - bounds["reinforce"],
+        measured=loss["reinforce"] - loss["gumbel_softmax"],
         published=PAPER,
         relation="at least",
-      ),
+      )
+      for name, loss in losses.items()
     ],
     details={
-      "test_negative_elbo": {name: (-bound).tolist() for name, bound in bounds.items()},
       "toy": toy,
+      **{f"test {n}": {e: v.tolist() for e, v in loss.items()} for n, loss in losses.items()},
     },
   )
 

@@ -45,7 +45,7 @@ class Config(harness.Config):
   labels_per_class: int = 5
   """Training digits of each class whose label is known."""
   label_weight: float = 5.0
-  """Weight of the labels' cross-entropy; the paper's rule, 0.1 times the number of labels."""
+  """Weight of the cross-entropy of a labelled row."""
 
 
 classifier = MLPEncoder(NUM_CLASSES, (128,), "relu")

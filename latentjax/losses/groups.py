@@ -6,13 +6,12 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import (
   check_float,
-  check_positive_int,
   check_range,
   check_rank,
   check_same_shape,
   wide_dtype,
 )
-from latentjax.collectives import all_gather_rows
+from latentjax.collectives import all_gather_rows, local_rows
 from latentjax.densities import gaussian
 
 __all__ = ["adaptive_shared_mask", "group_average", "group_product", "group_sizes"]
@@ -23,7 +22,6 @@ def group_product(
   log_scale: ArrayLike,
   group: ArrayLike,
   *,
-  num_groups: int | None = None,
   axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   r"""Posterior of every example's group: the product of its members' Gaussians (ML-VAE).
@@ -36,8 +34,7 @@ def group_product(
   Args:
     mean: means of the members' Gaussians, shape (B, Z).
     log_scale: logarithm of their standard deviations, shape (B, Z).
-    group: group of every example, integers in [0, num_groups), shape (B,).
-    num_groups: number of groups at most; the size of the global batch by default.
+    group: label of every example's group, any integers, shape (B,).
     axis_name: mapped device axis over which the rows are split; groups may lie across devices.
 
   Returns:
@@ -46,10 +43,10 @@ def group_product(
 
   Raises:
     TypeError: if mean or log_scale is not floating point, or group is not integer.
-    ValueError: if the shapes do not fit or num_groups is below 1.
+    ValueError: if the shapes do not fit.
 
   Example:
-    >>> mean, _ = group_product(jnp.array([[1.0], [3.0], [7.0]]), jnp.zeros((3, 1)), jnp.array([0, 0, 1]))
+    >>> mean, _ = group_product(jnp.array([[1.0], [3.0], [7.0]]), jnp.zeros((3, 1)), jnp.array([8, 8, -1]))
     >>> mean.tolist()
     [[2.0], [2.0], [7.0]]
 
@@ -57,7 +54,7 @@ def group_product(
     Bouchacourt, Tomioka & Nowozin, Multi-Level Variational Autoencoder, 2018.
       arXiv:1705.08841
   """
-  mean, log_scale, local, group, count = _members(mean, log_scale, group, num_groups, axis_name)
+  mean, log_scale, local, group, count = _members(mean, log_scale, group, axis_name)
   least = jax.lax.stop_gradient(jax.ops.segment_min(log_scale, group, count))
   precision = jnp.exp(2 * (least[group] - log_scale))
   total = jax.ops.segment_sum(precision, group, count)
@@ -71,7 +68,6 @@ def group_average(
   log_scale: ArrayLike,
   group: ArrayLike,
   *,
-  num_groups: int | None = None,
   axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
   r"""Posterior of every example's group: the average of its members' means and variances (GVAE).
@@ -81,8 +77,7 @@ def group_average(
   Args:
     mean: means of the members' Gaussians, shape (B, Z).
     log_scale: logarithm of their standard deviations, shape (B, Z).
-    group: group of every example, integers in [0, num_groups), shape (B,).
-    num_groups: number of groups at most; the size of the global batch by default.
+    group: label of every example's group, any integers, shape (B,).
     axis_name: mapped device axis over which the rows are split; groups may lie across devices.
 
   Returns:
@@ -91,10 +86,10 @@ def group_average(
 
   Raises:
     TypeError: if mean or log_scale is not floating point, or group is not integer.
-    ValueError: if the shapes do not fit or num_groups is below 1.
+    ValueError: if the shapes do not fit.
 
   Example:
-    >>> mean, _ = group_average(jnp.array([[1.0], [3.0], [7.0]]), jnp.zeros((3, 1)), jnp.array([0, 0, 1]))
+    >>> mean, _ = group_average(jnp.array([[1.0], [3.0], [7.0]]), jnp.zeros((3, 1)), jnp.array([8, 8, -1]))
     >>> mean.tolist()
     [[2.0], [2.0], [7.0]]
 
@@ -104,7 +99,7 @@ def group_average(
     Locatello et al., Weakly-Supervised Disentanglement Without Compromises, 2020
       (averages of means and variances). arXiv:2002.02886
   """
-  mean, log_scale, local, group, count = _members(mean, log_scale, group, num_groups, axis_name)
+  mean, log_scale, local, group, count = _members(mean, log_scale, group, axis_name)
   size = jnp.maximum(jax.ops.segment_sum(jnp.ones_like(mean), group, count), 1)
   most = jax.lax.stop_gradient(jax.ops.segment_max(log_scale, group, count))
   total = jax.ops.segment_sum(jnp.exp(2 * (log_scale - most[group])), group, count)
@@ -113,9 +108,7 @@ def group_average(
   return group_mean[local], (most + 0.5 * jnp.log(variance))[local]
 
 
-def group_sizes(
-  group: ArrayLike, *, num_groups: int | None = None, axis_name: str | None = None
-) -> jax.Array:
+def group_sizes(group: ArrayLike, *, axis_name: str | None = None) -> jax.Array:
   r"""Number of members of every example's group.
 
   .. math:: |g_b| = \sum_{b'} 1[g_{b'} = g_b]
@@ -123,8 +116,7 @@ def group_sizes(
   Divides what a group owes once, such as the divergence of its posterior, among its members.
 
   Args:
-    group: group of every example, integers in [0, num_groups), shape (B,).
-    num_groups: number of groups at most; the size of the global batch by default.
+    group: label of every example's group, any integers, shape (B,).
     axis_name: mapped device axis over which the rows are split; groups may lie across devices.
 
   Returns:
@@ -132,18 +124,18 @@ def group_sizes(
 
   Raises:
     TypeError: if group is not integer.
-    ValueError: if group is not of rank 1 or num_groups is below 1.
+    ValueError: if group is not of rank 1.
 
   Example:
-    >>> group_sizes(jnp.array([0, 0, 1])).tolist()
+    >>> group_sizes(jnp.array([8, 8, -1])).tolist()
     [2, 2, 1]
 
   References:
     Bouchacourt, Tomioka & Nowozin, Multi-Level Variational Autoencoder, 2018.
       arXiv:1705.08841
   """
-  rows, local, count = _groups(group, num_groups, axis_name)
-  return jax.ops.segment_sum(jnp.ones_like(rows, jnp.int32), rows, count)[local]
+  rows, local = _groups(group, axis_name)
+  return jax.ops.segment_sum(jnp.ones_like(rows, jnp.int32), rows, rows.shape[0])[local]
 
 
 def adaptive_shared_mask(
@@ -192,40 +184,35 @@ def adaptive_shared_mask(
   check_range(0.0, 1.0, threshold=threshold)
   delta = gaussian.kl(mean_a, log_scale_a, mean_b, log_scale_b, event_ndim=0)
   least, most = (reduce(delta, axis=1, keepdims=True) for reduce in (jnp.min, jnp.max))
-  return delta < least + threshold * (most - least)
+  # A compiler that computes delta twice may round it differently: the smallest is not below itself.
+  return jnp.maximum(delta - least, 0) < threshold * (most - least)
 
 
 def _members(
   mean: ArrayLike,
   log_scale: ArrayLike,
   group: ArrayLike,
-  num_groups: int | None,
   axis_name: str | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, int]:
-  """Checked rows of all devices, the local groups, the groups of all rows and their number."""
+  """Checked rows of all devices, the local groups, the groups of all rows and their number at most."""
   check_float(mean=mean, log_scale=log_scale)
   check_rank(2, mean=mean)
   check_same_shape(mean=mean, log_scale=log_scale)
   if jnp.shape(group) != jnp.shape(mean)[:1]:
     raise ValueError(f"group must have shape {jnp.shape(mean)[:1]}, got {jnp.shape(group)}")
   dtype = wide_dtype(mean, log_scale)
-  rows, local, count = _groups(group, num_groups, axis_name)
+  rows, local = _groups(group, axis_name)
   mean, log_scale = (
     all_gather_rows(jnp.asarray(param, dtype), axis_name) for param in (mean, log_scale)
   )
-  return mean, log_scale, local, rows, count
+  return mean, log_scale, local, rows, rows.shape[0]
 
 
-def _groups(
-  group: ArrayLike, num_groups: int | None, axis_name: str | None
-) -> tuple[jax.Array, jax.Array, int]:
-  """Groups of the rows of all devices, of the local ones, and their number."""
+def _groups(group: ArrayLike, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
+  """Groups of the rows of all devices, numbered in [0, rows), and of the local rows."""
   check_rank(1, group=group)
   if not jnp.issubdtype(jnp.result_type(group), jnp.integer):
     raise TypeError(f"group must be an integer array, got {jnp.result_type(group)}")
-  local = jnp.asarray(group)
-  rows = all_gather_rows(local, axis_name)
-  if num_groups is None:
-    return rows, local, rows.shape[0]
-  check_positive_int(num_groups=num_groups)
-  return rows, local, num_groups
+  labels = all_gather_rows(jnp.asarray(group), axis_name)
+  rows = jnp.searchsorted(jnp.sort(labels), labels)  # where the group begins among sorted labels
+  return rows, local_rows(rows, axis_name)

@@ -13,6 +13,7 @@ from latentjax.checks import check_choice, check_positive_int, check_range
 from latentjax.densities import bernoulli, categorical, gumbel_softmax
 from latentjax.losses.elbo import elbo
 from latentjax.losses.score_function import leave_one_out_loss, reinforce_loss
+from latentjax.objectives.gaussian_vae import Schedule, at_step
 from latentjax.objectives.latent_model import (
   Batch,
   BoundTerms,
@@ -26,9 +27,8 @@ from latentjax.objectives.latent_model import (
   take_feature,
 )
 
-__all__ = ["CategoricalState", "Temperature", "categorical_vae"]
+__all__ = ["CategoricalState", "categorical_vae"]
 
-Temperature = ArrayLike | Callable[[jax.Array], jax.Array]
 LogitsFn = Callable[[Params, jax.Array], jax.Array]
 ESTIMATORS = ("gumbel_softmax", "straight_through", "reinforce", "leave_one_out")
 
@@ -52,7 +52,7 @@ def categorical_vae(
   num_variables: int,
   num_classes: int,
   estimator: str = "gumbel_softmax",
-  temperature: Temperature = 1.0,
+  temperature: Schedule = 1.0,
   likelihood: ModuleType = bernoulli,
   beta: ArrayLike = 1.0,
   num_samples: int = 1,
@@ -93,8 +93,8 @@ def categorical_vae(
 
   Raises:
     TypeError: if a size is not an integer.
-    ValueError: if a size or weight is out of range, the estimator is unknown, or "leave_one_out" has
-      fewer than two samples.
+    ValueError: if a size, a weight or the temperature is out of range, the estimator is unknown, or
+      "leave_one_out" has fewer than two samples.
 
   Example:
     >>> encode = lambda w, x: (x @ w).reshape(-1, 2, 3)
@@ -111,6 +111,8 @@ def categorical_vae(
   check_choice(ESTIMATORS, estimator=estimator)
   check_positive_int(num_variables=num_variables, num_classes=num_classes, num_samples=num_samples)
   check_range(low=0.0, beta=beta)
+  if not callable(temperature):
+    check_range(0.0, strict=True, temperature=temperature)
   if not 0 <= baseline_decay < 1:
     raise ValueError(f"baseline_decay must be in [0, 1), got {baseline_decay}")
   if estimator == "leave_one_out" and num_samples < 2:
@@ -157,7 +159,7 @@ def categorical_vae(
     params: Params, model_state: CategoricalState, key: jax.Array, batch: Batch
   ) -> tuple[jax.Array, tuple[CategoricalState, Metrics]]:
     x = take_feature(batch, feature)
-    tau = temperature_at(temperature, model_state.step)
+    tau = jnp.float32(at_step(temperature, model_state.step)[0])
     logits = encode(params, x)
     baseline = running_mean(model_state, baseline_decay)
     cost, log_p_x = estimate(params, key, x, logits, tau, baseline)
@@ -185,12 +187,6 @@ def categorical_vae(
 
   state = CategoricalState(jnp.zeros((), jnp.int32), jnp.zeros(()))
   return LatentModel(objective, bound, encode, decode, sample, log_weights, state)
-
-
-def temperature_at(temperature: Temperature, step: jax.Array) -> jax.Array:
-  """The temperature of a step, float32."""
-  value = temperature(step) if callable(temperature) else temperature
-  return jnp.asarray(value, jnp.float32)
 
 
 def running_mean(state: CategoricalState, decay: float) -> jax.Array:

@@ -79,7 +79,7 @@ def cpl_mix_vae(
 
   Raises:
     TypeError: if num_arms is not an integer.
-    ValueError: if num_arms is below 1 or a weight is negative.
+    ValueError: if num_arms is below 1, a weight is negative or the temperature is not positive.
 
   Example:
     >>> objective = cpl_mix_vae(lambda w, x: x @ w, lambda w, x, c: (x @ w, 0 * x @ w),
@@ -95,6 +95,7 @@ def cpl_mix_vae(
   """
   check_positive_int(num_arms=num_arms)
   check_range(0.0, coupling=coupling, beta=beta)
+  check_range(0.0, strict=True, temperature=temperature)
 
   def arm(params: Params, key: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
     """log p(x|s, c), both divergences and the logits of one arm."""

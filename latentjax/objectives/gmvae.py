@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_range
+from latentjax.collectives import all_gather_rows
 from latentjax.densities import gaussian
 from latentjax.densities.mixture_em import GaussianMixture
 from latentjax.losses.elbo import elbo, mixture_kl
@@ -101,7 +102,8 @@ def gmvae(
         f"labels must have one entry for each factor, got {len(labels)} for {len(posteriors)} "
         f"posteriors and {len(mixtures)} mixtures"
       )
-    zs, kl, nll, known = [], jnp.zeros(()), jnp.zeros(()), jnp.zeros(())
+    zs, kl = [], jnp.zeros(len(x))
+    nll = known = kl
     for index, ((mean, log_scale), mixture, label) in enumerate(zip(posteriors, mixtures, labels)):
       z = gaussian.sample(jax.random.fold_in(key, index), mean, log_scale, axis_name=axis_name)
       y_logits = component_logits(z, mixture)
@@ -115,7 +117,9 @@ def gmvae(
     x_params = as_tuple(decode_fn(params, tuple(zs), *given))
     log_p = likelihood.log_prob(x, *x_params, event_ndim=x.ndim - 1)
     metrics = mean_metrics(BoundTerms(elbo(log_p, kl), log_p, kl))
-    metrics["label_nll"] = jnp.sum(nll) / jnp.maximum(jnp.sum(known), 1)
+    # Devices may hold different numbers of labels: the mean is that of the global batch.
+    totals = [jnp.sum(all_gather_rows(rows, axis_name)) for rows in (nll, known)]
+    metrics["label_nll"] = totals[0] / jnp.maximum(totals[1], 1)
     loss = -elbo(log_p, kl, beta=beta) + label_weight * nll
     return jnp.mean(loss), (model_state, metrics)
 

@@ -78,7 +78,7 @@ def group_vae(
     beta: weight of the divergences in the loss.
     num_samples: K, samples of z per example.
     feature: name of the batch's array to model, shape (B, ...).
-    group_feature: name of the batch's groups, integers below the size of the batch, shape (B,).
+    group_feature: name of the batch's array of groups, any integers, shape (B,).
     axis_name: mapped device axis over which the batch is split; groups may lie across devices.
 
   Returns:
@@ -122,7 +122,7 @@ def group_vae(
     z = gaussian.sample(key, mean, log_scale, num_samples=num_samples, axis_name=axis_name)
     log_p_x = jnp.mean(log_likelihood(decode_fn, likelihood, params, x, z), axis=0)
     size = group_sizes(group, axis_name=axis_name)[:, None]
-    kl = gaussian.kl(mean, log_scale, 0 * mean, 0 * log_scale, event_ndim=0)
+    kl = gaussian.kl_standard(mean, log_scale, event_ndim=0)
     kl = jnp.sum(jnp.where(is_shared, kl / size, kl), axis=1)
     metrics = mean_metrics(BoundTerms(elbo(log_p_x, kl), log_p_x, kl))
     return -jnp.mean(elbo(log_p_x, kl, beta=beta)), (model_state, metrics)
@@ -153,11 +153,13 @@ def ada_gvae(
     - \beta KL(\tilde q(z|x_a) \| p(z))
 
   In q~ the latent variables whose two posteriors are close (`adaptive_shared_mask`) have one
-  posterior for both images: their average in the Ada-GVAE, their product in the Ada-ML-VAE. The
-  others keep their own. The loss is minus the mean over pairs.
+  posterior for both images: their average in the Ada-GVAE, their product in the Ada-ML-VAE (whose
+  variance the authors' code doubles). The others keep their own. The loss is minus the mean over
+  pairs.
 
   Args:
-    encode_fn: `(params, x) -> (mean, log_scale)` of q(z|x), each (B, Z). It gets 2 B rows.
+    encode_fn: `(params, x) -> (mean, log_scale)` of q(z|x), each (B, Z). It gets 2 B rows, the
+      images of a pair one after the other.
     decode_fn: `(params, z) -> parameters of p(x|z)`, an array or a tuple of arrays whose batch axis
       comes first.
     latent_dim: Z.
@@ -199,26 +201,29 @@ def ada_gvae(
   def objective(
     params: Params, model_state: Any, key: jax.Array, batch: Batch
   ) -> tuple[jax.Array, tuple[Any, Metrics]]:
-    images = take_feature(batch, feature), take_feature(batch, pair_feature)
-    x = jnp.concatenate(images)
-    own = posterior(encode_fn, params, x)
-    size = images[0].shape[0]
-    first, second = (tuple(param[i * size :][:size] for param in own) for i in (0, 1))
-    shared = adaptive_shared_mask(*first, *second, threshold=threshold)
-    together = _AGGREGATES[aggregate](*own, jnp.tile(jnp.arange(size), 2))
-    both = jnp.concatenate([shared, shared])
-    mean, log_scale = (jnp.where(both, *pair) for pair in zip(together, own))
-    z = jnp.concatenate(
-      [
-        gaussian.sample(
-          jax.random.fold_in(key, i), m, s, num_samples=num_samples, axis_name=axis_name
-        )
-        for i, (m, s) in enumerate(zip(jnp.split(mean, 2), jnp.split(log_scale, 2)))
-      ],
-      axis=1,
+    # The images of a pair are neighbours throughout, so that a sharded batch stays where it is.
+    pairs = jnp.stack([take_feature(batch, feature), take_feature(batch, pair_feature)], axis=1)
+    size = pairs.shape[0]
+    x = pairs.reshape(2 * size, *pairs.shape[2:])
+    own = [param.reshape(size, 2, -1) for param in posterior(encode_fn, params, x)]
+    shared = adaptive_shared_mask(
+      *(param[:, image] for image in (0, 1) for param in own), threshold=threshold
     )
+    together = jax.vmap(lambda *q: _AGGREGATES[aggregate](*q, jnp.zeros(2, jnp.int32)))(*own)
+    mean, log_scale = (jnp.where(shared[:, None], *pair) for pair in zip(together, own))
+    samples = [
+      gaussian.sample(
+        jax.random.fold_in(key, image),
+        mean[:, image],
+        log_scale[:, image],
+        num_samples=num_samples,
+        axis_name=axis_name,
+      )
+      for image in (0, 1)
+    ]
+    z = jnp.stack(samples, axis=2).reshape(num_samples, 2 * size, -1)
     log_p_x = jnp.mean(log_likelihood(decode_fn, likelihood, params, x, z), axis=0)
-    kl = gaussian.kl_standard(mean, log_scale)
+    kl = gaussian.kl_standard(mean, log_scale).reshape(2 * size)
     metrics = mean_metrics(BoundTerms(elbo(log_p_x, kl), log_p_x, kl))
     metrics["shared"] = jnp.mean(jnp.sum(shared, axis=1).astype(jnp.float32))
     return -jnp.mean(elbo(log_p_x, kl, beta=beta)), (model_state, metrics)

@@ -3,16 +3,16 @@
 import math
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_positive_int, check_range, check_rank
+from latentjax.checks import check_positive_int, check_range
 from latentjax.collectives import all_gather_rows
 from latentjax.densities import bernoulli, categorical, gaussian, gumbel_softmax
 from latentjax.losses.elbo import capacity_loss, elbo
+from latentjax.objectives.gaussian_vae import Schedule, at_step
 from latentjax.objectives.latent_model import (
   Batch,
   BoundTerms,
@@ -29,7 +29,6 @@ from latentjax.objectives.latent_model import (
 __all__ = ["joint_vae"]
 
 Posterior = tuple[jax.Array, jax.Array, jax.Array]
-Scheduled = ArrayLike | Callable[[jax.Array], jax.Array]
 
 
 def joint_vae(
@@ -39,8 +38,8 @@ def joint_vae(
   latent_dim: int,
   num_variables: int,
   num_classes: int,
-  capacity_z: Scheduled,
-  capacity_c: Scheduled,
+  capacity_z: Schedule,
+  capacity_c: Schedule,
   gamma: ArrayLike = 30.0,
   temperature: ArrayLike = 0.67,
   likelihood: ModuleType = bernoulli,
@@ -105,6 +104,7 @@ def joint_vae(
     num_samples=num_samples,
   )
   check_range(0.0, gamma=gamma)
+  check_range(0.0, strict=True, temperature=temperature)
   if not callable(capacity_z):
     check_range(0.0, capacity_z=capacity_z)
   if not callable(capacity_c):
@@ -113,11 +113,11 @@ def joint_vae(
 
   def encode(params: Params, x: jax.Array) -> Posterior:
     mean, log_scale, logits = encode_fn(params, x)
-    check_rank(2, mean=mean, log_scale=log_scale)
-    if jnp.shape(logits)[1:] != shape or not jnp.shape(mean) == jnp.shape(log_scale):
+    wanted = (len(x), latent_dim), (len(x), latent_dim), (len(x), *shape)
+    got = tuple(jnp.shape(part) for part in (mean, log_scale, logits))
+    if got != wanted:
       raise ValueError(
-        f"encode_fn must return mean and log_scale of shape {(len(x), latent_dim)} and logits of "
-        f"{(len(x), *shape)}, got {jnp.shape(mean)}, {jnp.shape(log_scale)}, {jnp.shape(logits)}"
+        f"encode_fn must return mean, log_scale and logits of shapes {wanted}, got {got}"
       )
     return mean, log_scale, logits
 
@@ -142,10 +142,8 @@ def joint_vae(
     )
     log_p = jnp.mean(log_likelihood(decode_fn, likelihood, params, x, join(z, c)), axis=0)
     kl_z, kl_c = divergences(q)
-    caps = {
-      "capacity_z": at_step(capacity_z, model_state),
-      "capacity_c": jnp.minimum(at_step(capacity_c, model_state), max_capacity),
-    }
+    now = [jnp.float32(at_step(value, model_state)[0]) for value in (capacity_z, capacity_c)]
+    caps = {"capacity_z": now[0], "capacity_c": jnp.minimum(now[1], max_capacity)}
     distance = [
       capacity_loss(jnp.mean(all_gather_rows(kl, axis_name)), capacity=capacity, gamma=gamma)
       for kl, capacity in zip((kl_z, kl_c), caps.values())
@@ -190,8 +188,3 @@ def join(z: jax.Array, c: jax.Array) -> jax.Array:
 def divergences(q: Posterior) -> tuple[jax.Array, jax.Array]:
   """KL of z and of c from their priors in nats, each of shape (B,)."""
   return gaussian.kl_standard(q[0], q[1]), categorical.kl_uniform(q[2])
-
-
-def at_step(value: Any, step: jax.Array) -> jax.Array:
-  """A scheduled number at a step, float32."""
-  return jnp.asarray(value(step) if callable(value) else value, jnp.float32)

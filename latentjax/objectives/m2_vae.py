@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_positive_int, check_range
+from latentjax.collectives import all_gather_rows
 from latentjax.densities import bernoulli, gaussian
 from latentjax.objectives.latent_model import (
   Batch,
@@ -54,7 +55,8 @@ def m2_vae(
     decode_fn: `(params, zy) -> parameters of p(x|z, y)` for zy of shape (B * C, Z + C): z, then the
       one-hot class.
     num_classes: C, with a uniform prior.
-    label_weight: alpha, at least 0; the paper takes 0.1 times the number of labelled examples.
+    label_weight: alpha of a labelled example, at least 0. The authors' code takes 0.1 (N_l + N_u) /
+      N_l for N_l labelled and N_u other examples that are drawn in this proportion.
     likelihood: density family of p(x|z, y), a module such as `latentjax.densities.bernoulli`.
     label: name of the batch's integer array (B,) of classes, negative where unknown.
     feature: name of the batch's array to model, shape (B, ...), floating point.
@@ -109,11 +111,13 @@ def m2_vae(
     values = class_bounds(params, key, x) - jnp.log(num_classes)
     bound = jnp.sum(weights * values, axis=-1) + entropy
     nll, right = -jnp.sum(target * log_q, axis=-1), known & (jnp.argmax(logits, axis=-1) == y)
-    count = jnp.maximum(jnp.sum(known), 1)
+    # Devices may hold different numbers of labels: the shares are those of the global batch.
+    totals = [jnp.sum(all_gather_rows(rows, axis_name)) for rows in (nll, right, known)]
+    count = jnp.maximum(totals[2], 1)
     metrics = {
       "bound": jnp.mean(bound),
-      "label_nll": jnp.sum(nll) / count,
-      "accuracy": jnp.sum(right) / count,
+      "label_nll": totals[0] / count,
+      "accuracy": totals[1] / count,
     }
     return jnp.mean(label_weight * nll - bound), (model_state, metrics)
 

@@ -36,6 +36,9 @@ def exact_elbo(params):
   return jnp.mean(elbo), jax.nn.logsumexp(log_joint, axis=1)
 
 
+exact_gradient = jax.jit(jax.grad(lambda params: -exact_elbo(params)[0]))
+
+
 def gradient(model, key):
   return jax.grad(lambda p: model.objective(p, model.init_state, key, BATCH)[0])(PARAMS)
 
@@ -43,27 +46,28 @@ def gradient(model, key):
 def test_bound_and_log_weights_against_enumeration(key):
   model = make(num_samples=4000)
   params = PARAMS | {"encoder": 0.2 * PARAMS["encoder"]}  # a proposal that misses no state
-  exact, evidence = exact_elbo(params)
+  exact, evidence = jax.jit(exact_elbo)(params)
   bound = jax.jit(model.bound)(params, key, X)
   np.testing.assert_allclose(bound.elbo.mean(), exact, rtol=0.01)
   log_w = jax.jit(partial(model.log_weights, num_samples=4000))(params, key, X)
-  np.testing.assert_allclose(iwae_bound(log_w), evidence, rtol=0.02)
+  np.testing.assert_allclose(jax.jit(iwae_bound)(log_w), evidence, rtol=0.02)
 
 
 @pytest.mark.parametrize("estimator", ["reinforce", "leave_one_out"])
 def test_score_function_gradients_are_those_of_the_exact_bound(key, estimator):
   model = make(estimator=estimator, num_samples=2)
-  exact = jax.grad(lambda p: -exact_elbo(p)[0])(PARAMS)
+  exact = exact_gradient(PARAMS)
   draws = jax.jit(jax.vmap(partial(gradient, model)))(jax.random.split(key, 10_000))
   for got, reference in zip(jax.tree.leaves(draws), jax.tree.leaves(exact)):
     assert (np.abs(got.mean(0) - reference) < 5 * got.std(0) / 100).all()
 
 
 def test_relaxed_gradient_is_quieter_and_its_bias_falls_with_the_temperature(key):
-  exact = jax.grad(lambda p: -exact_elbo(p)[0])(PARAMS)["encoder"]
+  exact = exact_gradient(PARAMS)["encoder"]
   keys, bias, variance = jax.random.split(key, 10_000), {}, {}
+  relaxed = jax.jit(lambda tau: jax.vmap(partial(gradient, make(temperature=tau)))(keys)["encoder"])
   for temperature in (0.3, 3.0):
-    draws = jax.jit(jax.vmap(partial(gradient, make(temperature=temperature))))(keys)["encoder"]
+    draws = relaxed(temperature)
     bias[temperature] = np.linalg.norm(draws.mean(0) - exact)
     variance[temperature] = draws.var(0).sum()
   score = jax.jit(jax.vmap(partial(gradient, make(estimator="reinforce"))))(keys)["encoder"]
@@ -120,13 +124,14 @@ def test_devices_share_noise_and_state(key, estimator):
 def test_use_after_training_and_bad_arguments(key):
   model = make()
   assert model.encode(PARAMS, X).shape == (B, N, C)
-  samples = model.sample(PARAMS, key, 500)
+  samples = jax.jit(lambda key: model.sample(PARAMS, key, 500))(key)
   means = 1 / (1 + np.exp(-STATES @ PARAMS["decoder"]))
   np.testing.assert_allclose(samples.mean(0), means.mean(0), atol=0.06)
   for kwargs, match in [
     ({"estimator": "arm"}, "estimator must be one of"),
     ({"estimator": "leave_one_out"}, "num_samples must be at least 2"),
     ({"baseline_decay": 1.0}, "baseline_decay must be in"),
+    ({"temperature": 0.0}, "temperature must be in"),
   ]:
     with pytest.raises(ValueError, match=match):
       make(**kwargs)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from latentjax.densities import gaussian, mixture
 from latentjax.densities.mixture_em import GaussianMixture
@@ -52,21 +53,38 @@ def test_components_that_agree_are_one_gaussian(key):
   assert state == 7 and metrics["label_nll"] == 0
 
 
+def test_divergence_is_the_sum_over_the_components(key):
+  """One factor and one component after the other, with hardly any noise; labels take their own."""
+  quiet = lambda params, x: [(mean, 0 * mean - 6.0) for mean, _ in encode_fn(params, x)]
+  objective = gmvae(quiet, decode_fn, mixtures_fn, labels=["label", None], likelihood=gaussian)
+  _, (_, metrics) = jax.jit(objective)(PARAMS, (), key, BATCH)
+  expected = 0.0
+  for factor, (mean, _) in enumerate(encode_fn(PARAMS, X)):
+    centres, scales = PARAMS["mean"][factor], np.exp(PARAMS["log_scale"][factor])
+    z, s = np.asarray(mean)[:, None], np.exp(-6.0)
+    log_p = stats.norm.logpdf(z, centres, scales).sum(2)
+    q = np.exp(log_p) / np.exp(log_p).sum(1, keepdims=True)
+    if factor == 0:
+      q = np.where(LABEL[:, None] >= 0, np.eye(M)[LABEL], q)
+    each = np.log(scales / s) + (s**2 + (z - centres) ** 2) / (2 * scales**2) - 0.5
+    expected += (q * each.sum(2)).sum(1) + np.log(M) - stats.entropy(q, axis=1)
+  np.testing.assert_allclose(metrics["kl"], expected.mean(), rtol=1e-3)
+
+
 def test_component_logits_are_the_responsibilities():
   prior = mixtures_fn(PARAMS)[0]
-  z = draw(4, 3, Z)
-  expected = mixture.responsibilities(z, *prior)
-  np.testing.assert_allclose(np.exp(component_logits(z, prior)), expected, rtol=1e-4)
+  run = jax.jit(
+    lambda z: (jnp.exp(component_logits(z, prior)), mixture.responsibilities(z, *prior))
+  )
+  np.testing.assert_allclose(*run(draw(4, 3, Z)), rtol=1e-4)
 
 
 def test_a_label_trains_its_own_component_and_the_weight_the_others(key):
   labelled = {"image": X[:4], "label": LABEL[:4]}
-
-  def grads(**kwargs):
-    objective = make(**kwargs)
-    return jax.jit(jax.grad(lambda p: objective(p, (), key, labelled)[0]))(PARAMS)
-
-  plain, weighted, none = grads(label_weight=0.0), grads(), grads(beta=0.0, label_weight=0.0)
+  # The weights are arguments, so that all are one program.
+  loss = lambda p, beta, weight: make(beta=beta, label_weight=weight)(p, (), key, labelled)[0]
+  grad = jax.jit(jax.grad(loss))
+  plain, weighted, none = grad(PARAMS, 1.0, 0.0), grad(PARAMS, 1.0, 1.0), grad(PARAMS, 0.0, 0.0)
   assert np.any(plain["mean"][0, :2]) and not np.any(plain["mean"][0, 2])
   assert np.any(plain["mean"][1, 2]), "the second factor has no labels"
   assert np.any(weighted["mean"][0, 2])
@@ -74,8 +92,8 @@ def test_a_label_trains_its_own_component_and_the_weight_the_others(key):
 
 
 def test_labels_enter_the_loss(key):
-  run = lambda **kw: jax.jit(make(**kw))(PARAMS, (), key, BATCH)
-  (plain, _), (weighted, (_, metrics)) = run(label_weight=0.0), run(label_weight=3.0)
+  run = jax.jit(lambda weight: make(label_weight=weight)(PARAMS, (), key, BATCH))
+  (plain, _), (weighted, (_, metrics)) = run(0.0), run(3.0)
   np.testing.assert_allclose(weighted - plain, 3 * 4 / B * metrics["label_nll"], rtol=1e-3)
   np.testing.assert_allclose(plain, -metrics["elbo"], rtol=1e-5)
 
@@ -100,18 +118,22 @@ def test_frames_of_a_sequence_add_up(key):
   assert seen == [(2, 4, 1), (8, 1)]
 
 
-def test_devices_agree(key):
-  local = make(axis_name="devices")
-  split = {name: value.reshape(4, 2, *value.shape[1:]) for name, value in BATCH.items()}
-  value = lambda objective, batch: objective(PARAMS, (), key, batch)[0]
-  losses = jax.pmap(partial(value, local), "devices", devices=jax.devices()[:4])(split)
-  np.testing.assert_allclose(losses.mean(), jax.jit(partial(value, make()))(BATCH), rtol=1e-5)
+def test_devices_with_different_numbers_of_labels_agree(key):
+  batch = BATCH | {"label": np.where(np.arange(B) < 3, LABEL, -1)}  # two, one, none and none
+  split = {name: value.reshape(4, 2, *value.shape[1:]) for name, value in batch.items()}
+  run = lambda objective, batch: objective(PARAMS, (), key, batch)
+  local = partial(run, make(axis_name="devices"))
+  losses, (_, parts) = jax.pmap(local, "devices", devices=jax.devices()[:4])(split)
+  loss, (_, metrics) = jax.jit(partial(run, make()))(batch)
+  np.testing.assert_allclose(losses.mean(), loss, rtol=1e-5)
+  for name, value in metrics.items():
+    np.testing.assert_allclose(parts[name].mean(), value, rtol=1e-5, err_msg=name)
 
 
 def test_bad_arguments(key):
   with pytest.raises(ValueError, match="beta must be in"):
     make(beta=-1.0)
   with pytest.raises(ValueError, match="labels must have one entry for each factor, got 1 for 2"):
-    make(labels=[None])(PARAMS, (), key, BATCH)
+    jax.eval_shape(make(labels=[None]), PARAMS, (), key, BATCH)
   with pytest.raises(KeyError, match="feature must be one of"):
-    make(labels=["pitch", None])(PARAMS, (), key, BATCH)
+    jax.eval_shape(make(labels=["pitch", None]), PARAMS, (), key, BATCH)

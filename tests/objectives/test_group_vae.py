@@ -1,5 +1,6 @@
 """Group VAEs on linear-Gaussian models: exact losses, and the limits in which they are a plain VAE."""
 
+import re
 from functools import partial
 
 import jax
@@ -15,7 +16,7 @@ B, D, Z, K = 8, 5, 3, 4000
 RNG = np.random.default_rng(0)
 W = RNG.standard_normal((D, Z)).astype(np.float32)
 X, X_PAIR = RNG.standard_normal((2, B, D)).astype(np.float32)
-GROUP = np.array([0, 1, 0, 2, 2, 0, 1, 3])
+GROUP = np.array([70, 1, 70, -2, -2, 70, 1, 3])
 PARAMS = {"encoder": 0.3 * W, "log_scale": np.float32([-0.7, -0.3, 0.1]), "decoder": W}
 BATCH = {"image": X, "image_pair": X_PAIR, "group": GROUP}
 
@@ -100,9 +101,8 @@ def test_limits_are_the_plain_vae():
   same = partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
   jax.tree.map(same, run(grouped, BATCH | {"group": np.arange(B)}), run(plain, BATCH))
   paired = ada_gvae(encode_fn, decode_fn, threshold=0.0, **shared)
-  halves = [
-    plain.bound(PARAMS, jax.random.fold_in(key, i), x).elbo for i, x in enumerate((X, X_PAIR))
-  ]
+  bound = jax.jit(plain.bound)
+  halves = [bound(PARAMS, jax.random.fold_in(key, i), x).elbo for i, x in enumerate((X, X_PAIR))]
   loss, grads = run(paired, BATCH)
   np.testing.assert_allclose(loss, -np.mean(halves), rtol=1e-5)
   assert all(np.any(leaf) for leaf in jax.tree.leaves(grads))
@@ -112,11 +112,28 @@ def test_limits_are_the_plain_vae():
 def test_a_split_batch_trains_as_a_whole_one(factory):
   """Groups lie across the devices; the noise of a row is its own."""
   key = jax.random.key(2)
-  whole, _ = jax.jit(factory(encode_fn, decode_fn, **shared).objective)(PARAMS, (), key, BATCH)
-  split = factory(encode_fn, decode_fn, axis_name="devices", **shared).objective
+
+  def run(axis_name, batch):
+    model = factory(encode_fn, decode_fn, axis_name=axis_name, **shared)
+    return jax.value_and_grad(lambda p: model.objective(p, (), key, batch)[0])(PARAMS)
+
   halves = {name: x.reshape(2, B // 2, *x.shape[1:]) for name, x in BATCH.items()}
-  local = jax.vmap(lambda batch: split(PARAMS, (), key, batch)[0], axis_name="devices")
-  np.testing.assert_allclose(jax.jit(local)(halves).mean(), whole, rtol=1e-5)
+  local = lambda batch: jax.lax.pmean(run("devices", batch), "devices")
+  split = jax.jit(jax.vmap(local, axis_name="devices"))(halves)
+  same = lambda got, want: np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
+  jax.tree.map(same, split, jax.jit(partial(run, None))(BATCH))
+
+
+def test_pairs_stay_on_their_device():
+  """Of a sharded batch only sums over the devices travel, such as the loss."""
+  mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+  rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+  batch = {name: jax.device_put(BATCH[name], rows) for name in ("image", "image_pair")}
+  model = ada_gvae(encode_fn, decode_fn, **shared)
+  value = lambda batch: model.objective(PARAMS, (), jax.random.key(0), batch)[0]
+  program = jax.jit(value).lower(batch).compile().as_text()
+  assert "all-reduce" in program
+  assert not re.findall("all-gather|all-to-all|collective-permute", program)
 
 
 def test_bad_arguments():

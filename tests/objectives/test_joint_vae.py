@@ -69,9 +69,14 @@ def test_importance_weights_average_to_the_exact_evidence(key):
 
 def test_loss_is_likelihood_and_distances_of_the_batch_means(key):
   kl_z, kl_c = exact_divergences()
-  for capacity_z, capacity_c in [(0.0, 0.0), (9.0, 50.0)]:
+
+  @jax.jit
+  def run(capacity_z, capacity_c):
     model = make(capacity_z=capacity_z, capacity_c=capacity_c, gamma=7.0)
-    loss, (state, metrics) = jax.jit(model.objective)(PARAMS, model.init_state, key, BATCH)
+    return model.objective(PARAMS, model.init_state, key, BATCH)
+
+  for capacity_z, capacity_c in [(0.0, 0.0), (9.0, 50.0)]:
+    loss, (state, metrics) = run(capacity_z, capacity_c)
     reachable = min(capacity_c, np.log(C))
     distance = abs(kl_z.mean() - capacity_z) + abs(kl_c.mean() - reachable)
     np.testing.assert_allclose(loss, 7 * distance - metrics["log_likelihood"], rtol=1e-5)
@@ -90,10 +95,13 @@ def test_capacities_follow_the_step(key):
 
 def test_gradient_reaches_all_parameters_and_descends_the_distance_to_capacity(key):
   """Below its capacity a divergence is pushed up, above it down; gamma = 0 leaves the likelihood."""
-  grad = lambda **kw: jax.grad(lambda p: make(**kw).objective(p, jnp.int32(0), key, BATCH)[0])(
-    PARAMS
-  )
-  low, high, none = grad(capacity_c=0.0), grad(capacity_c=1.0), grad(gamma=0.0)
+
+  def loss(params, capacity_c, gamma):
+    model = make(capacity_c=capacity_c, gamma=gamma)
+    return model.objective(params, model.init_state, key, BATCH)[0]
+
+  grad = jax.jit(jax.grad(loss))
+  low, high, none = grad(PARAMS, 0.0, 30.0), grad(PARAMS, 1.0, 30.0), grad(PARAMS, 1.0, 0.0)
   assert all(np.any(leaf) for leaf in jax.tree.leaves(none))
   down, up = (np.asarray(got["logits"] - none["logits"]) for got in (low, high))
   np.testing.assert_allclose(down, -up, atol=1e-4)
@@ -112,9 +120,19 @@ def test_devices_agree(key):
   jax.tree.map(lambda got, want: close(got[0], want), split, expected)
 
 
+def test_samples_have_the_mean_of_the_prior(key):
+  """z has mean zero, all classes are equally likely, and what is returned is the mean of p(x|z, c)."""
+  samples = jax.jit(lambda key: make().sample(PARAMS, key, 4000))(key)
+  covariance = PARAMS["w"].T @ PARAMS["w"] + np.cov(PARAMS["centre"].T, bias=True)
+  np.testing.assert_allclose(samples.mean(0), PARAMS["centre"].mean(0), atol=0.1)
+  np.testing.assert_allclose(np.cov(samples.T), covariance, atol=0.15)
+
+
 def test_bad_arguments(key):
-  assert make().sample(PARAMS, key, 6).shape == (6, D)
   with pytest.raises(ValueError, match="capacity_z must be in"):
     make(capacity_z=-1.0)
-  with pytest.raises(ValueError, match="encode_fn must return mean and log_scale of shape"):
-    make(num_classes=4).bound(PARAMS, key, X)
+  with pytest.raises(ValueError, match="temperature must be in"):
+    make(temperature=0.0)
+  for wrong in ({"num_classes": 4}, {"latent_dim": 3}):
+    with pytest.raises(ValueError, match="encode_fn must return mean, log_scale and logits of"):
+      jax.eval_shape(make(**wrong).bound, PARAMS, key, X)

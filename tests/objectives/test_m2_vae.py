@@ -51,48 +51,49 @@ def test_bounds_are_tight_for_exact_posteriors(key):
   log_p_xy = np.take_along_axis(PER_CLASS, Y[:, None], 1)[:, 0]
   half = np.where(np.arange(B) < 4, Y, -1)
   mixed = np.where(half >= 0, log_p_xy, log_p_x)
-  for labels, exact in [(np.full(B, -1), log_p_x), (Y, log_p_xy), (half, mixed)]:
-    run = lambda key, labels=labels: make()(PARAMS, (), key, batch(labels))[1][1]["bound"]
-    np.testing.assert_allclose(jax.jit(jax.vmap(run))(keys).mean(), exact.mean(), atol=0.02)
+  labels = np.stack([np.full(B, -1), Y, half])
+  run = lambda key, labels: make()(PARAMS, (), key, batch(labels))[1][1]["bound"]
+  bounds = jax.jit(jax.vmap(jax.vmap(run, (0, None)), (None, 0)))(keys, labels)
+  exact = np.mean([log_p_x, log_p_xy, mixed], axis=1)
+  np.testing.assert_allclose(bounds.mean(axis=1), exact, atol=0.02)
 
 
 def test_labels_train_the_classifier_by_the_weighted_term_alone(key):
-  def logits_gradient(labels, **kwargs):
-    loss = lambda p: make(**kwargs)(p, (), key, batch(labels))[0]
-    return jax.jit(jax.grad(loss))(PARAMS)["logits"]
-
-  weighted = logits_gradient(Y, label_weight=3.0)
+  # Labels and weight are arguments, so that all are one program.
+  loss = lambda p, labels, weight: make(label_weight=weight)(p, (), key, batch(labels))[0]
+  grad = jax.jit(jax.grad(loss))
+  weighted = grad(PARAMS, Y, 3.0)["logits"]
   q = np.exp(PER_CLASS - np.logaddexp.reduce(PER_CLASS, axis=1, keepdims=True))
   np.testing.assert_allclose(weighted, 3 / B * (q - np.eye(C)[Y]), atol=1e-6)
-  assert not np.any(logits_gradient(Y, label_weight=0.0))
-  assert np.any(logits_gradient(np.full(B, -1), label_weight=0.0))
+  assert not np.any(grad(PARAMS, Y, 0.0)["logits"])
+  assert np.any(grad(PARAMS, np.full(B, -1), 0.0)["logits"])
 
 
-def test_metrics_and_devices(key):
-  labels = np.where(np.arange(B) % 2, -1, Y)
-  _, (state, metrics) = jax.jit(make())(PARAMS, 5, key, batch(labels))
-  known = labels >= 0
-  assert state == 5
-  np.testing.assert_allclose(metrics["accuracy"], np.mean(PER_CLASS.argmax(1)[known] == Y[known]))
-  pair = [make_linear(axis_name) for axis_name in ("devices", None)]
-  value = lambda objective, b: objective(PARAMS, (), key, b)[0]
-  split = {"image": X.reshape(4, 2, D), "label": labels.reshape(4, 2)}
-  losses = jax.pmap(partial(value, pair[0]), "devices", devices=jax.devices()[:4])(split)
-  alone = jax.jit(partial(value, pair[1]))(batch(labels))
-  np.testing.assert_allclose(losses.mean(), alone, rtol=1e-5)
-
-
-def make_linear(axis_name):
+def test_devices_with_different_numbers_of_labels_agree(key):
+  labels = np.where(np.arange(B) < 3, Y, -1)  # two, one, none and none
   classify = lambda params, x: x @ params["centres"].T
-  return m2_vae(
-    classify, encode_fn, decode_fn, num_classes=C, likelihood=gaussian, axis_name=axis_name
+  kwargs = {"num_classes": C, "likelihood": gaussian}
+  alone, local = (
+    m2_vae(classify, encode_fn, decode_fn, axis_name=name, **kwargs) for name in (None, "devices")
   )
+  loss, (state, metrics) = jax.jit(alone)(PARAMS, 5, key, batch(labels))
+  assert state == 5
+  logits = X @ CENTRES.T
+  np.testing.assert_allclose(metrics["accuracy"], np.mean(logits[:3].argmax(1) == Y[:3]))
+  nll = -np.log(np.exp(logits[:3, Y[:3]]).diagonal() / np.exp(logits[:3]).sum(1))
+  np.testing.assert_allclose(metrics["label_nll"], nll.mean(), rtol=1e-4)
+  split = {"image": X.reshape(4, 2, D), "label": labels.reshape(4, 2)}
+  run = lambda b: local(PARAMS, 5, key, b)
+  losses, (_, parts) = jax.pmap(run, "devices", devices=jax.devices()[:4])(split)
+  np.testing.assert_allclose(losses.mean(), loss, rtol=1e-5)
+  for name, value in metrics.items():
+    np.testing.assert_allclose(parts[name].mean(), value, rtol=1e-5, err_msg=name)
 
 
 def test_bad_arguments(key):
   with pytest.raises(ValueError, match="label_weight must be in"):
     make(label_weight=-1.0)
   with pytest.raises(ValueError, match=r"classify_fn must return shape \(8, 2\), got \(8, 3\)"):
-    make(num_classes=2)(PARAMS, (), key, batch(Y))
+    jax.eval_shape(make(num_classes=2), PARAMS, (), key, batch(Y))
   with pytest.raises(KeyError, match="feature must be one of"):
-    make(label="y")(PARAMS, (), key, batch(Y))
+    jax.eval_shape(make(label="y"), PARAMS, (), key, batch(Y))

@@ -4,7 +4,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import (
+  check_choice,
+  check_float,
+  check_range,
+  check_rank,
+  check_same_shape,
+  wide_dtype,
+)
 from latentjax.collectives import all_gather_rows
 
 __all__ = ["simplex_distance"]
@@ -64,8 +71,7 @@ def simplex_distance(
   check_rank(2, logits_a=logits_a, logits_b=logits_b)
   check_same_shape(logits_a=logits_a, logits_b=logits_b)
   check_range(0.0, 1.0, strict=True, eps=eps)
-  if kind not in ("scaled", "aitchison"):
-    raise ValueError(f"kind must be one of 'scaled', 'aitchison', got {kind!r}")
+  check_choice(("scaled", "aitchison"), kind=kind)
   dtype = wide_dtype(logits_a, logits_b)
   a, b = (_coordinates(jnp.asarray(x, dtype), kind, eps, axis_name) for x in (logits_a, logits_b))
   return jnp.sum(jnp.square(a - b), axis=1)
