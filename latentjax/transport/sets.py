@@ -127,7 +127,7 @@ def frechet_distance(x: ArrayLike, y: ArrayLike) -> jax.Array:
 
   References:
     Dowson & Landau, The Frechet distance between multivariate normal distributions, 1982.
-    Heusel et al., GANs Trained by a Two Time-Scale Update Rule, 2017, eq. 6. arXiv:1706.08500
+    Heusel et al., GANs Trained by a Two Time-Scale Update Rule, 2017. arXiv:1706.08500
   """
   x, y = as_sets(x, y)
   mean_x, mean_y = (jnp.mean(a, axis=1, keepdims=True) for a in (x, y))
