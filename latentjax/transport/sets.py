@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice, check_range
-from latentjax.transport._pairs import as_sets, distances
+from latentjax.transport._pairs import as_sets, distances, soft_minimum
 
 __all__ = ["frechet_distance", "generalized_energy_distance", "hausdorff_divergence"]
 
@@ -92,9 +92,7 @@ def hausdorff_divergence(
 
   def field(at: jax.Array, members: jax.Array) -> jax.Array:
     """Mean over `at` of the soft distance to the members, shape (B,)."""
-    exponent = -distances(at, members, cost) / epsilon
-    soft = jax.nn.logsumexp(exponent, axis=2) - math.log(members.shape[1])
-    return -epsilon * jnp.mean(soft, axis=1)
+    return jnp.mean(soft_minimum(distances(at, members, cost), epsilon), axis=1)
 
   return 0.5 * (field(x, y) - field(x, x) + field(y, x) - field(y, y))
 

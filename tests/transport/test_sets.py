@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from contract import check_kernel
 from scipy import linalg, special, stats
 
@@ -95,6 +96,19 @@ def test_hausdorff_divergence():
       ((X, Y), {"cost": "iou"}, ValueError, "cost must be one of"),
     ],
   )
+
+
+@pytest.mark.parametrize("divergence", [hausdorff_divergence, sinkhorn_divergence])
+def test_costs_that_are_large_against_epsilon(divergence):
+  """From afar y is one point: transport costs the mean distance of x, its nearest member counts too."""
+  x = np.float32(1e6 * X + 1e6)
+  run = jax.jit(jax.value_and_grad(lambda x: divergence(x, Y, epsilon=0.3).sum()))
+  value, slope = run(x)
+  costs = (np.float64(x) ** 2).sum(2) / 2
+  mean, least = costs.mean(1).sum(), costs.min(1).sum()
+  expected = mean if divergence is sinkhorn_divergence else 0.5 * (mean + least)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  assert np.isfinite(slope).all() and np.any(slope)
 
 
 def primal(costs, epsilon):
