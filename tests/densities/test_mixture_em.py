@@ -51,6 +51,14 @@ def test_fit_never_falls_and_finds_the_clusters(key):
   np.testing.assert_allclose(log_likelihood[-1], exact, atol=1e-4)
 
 
+def test_fit_does_not_depend_on_units(key):
+  run = jax.jit(partial(gmm_em, num_components=M, num_steps=20))
+  (params, log_likelihood), (tiny, shifted) = (run(key, x) for x in (X, X * np.float32(2.0**-30)))
+  np.testing.assert_allclose(tiny.mean * 2**30, params.mean, rtol=1e-3, atol=1e-3)
+  np.testing.assert_allclose(tiny.log_scale, params.log_scale - 30 * np.log(2), rtol=1e-3)
+  np.testing.assert_allclose(shifted, log_likelihood + D * 30 * np.log(2), rtol=1e-5)
+
+
 def test_the_best_start_wins():
   """Five components for three clusters have many local maxima; of four starts the best is kept."""
   keys = jax.random.split(jax.random.key(5), 12)
