@@ -77,18 +77,26 @@ def test_frechet_distance():
 
 def test_hausdorff_divergence():
   def expected(x, y, epsilon, **_):
-    """As a difference of kernel densities: epsilon / 2 <alpha - beta, log(k * alpha / k * beta)>."""
-    density = lambda at, of: pairs(
-      lambda a, b: np.exp(-((a - b) ** 2).sum() / 2 / epsilon), at, of
-    ).mean(2)
-    ratio = lambda at: np.log(density(at, x) / density(at, y)).mean(1)
-    return epsilon / 2 * (ratio(x) - ratio(y))
+    """As a difference of kernel densities of weighted sets, whose own density is one over the weight."""
+    kernel = lambda at, of: (
+      np.exp(-pairs(lambda a, b: ((a - b) ** 2).sum() / 2 / epsilon, at, of)) / of.shape[1]
+    )
+
+    def log_density(of, *places):
+      weight = np.ones(of.shape[:2])
+      for _ in range(200):
+        weight = np.sqrt(weight / np.einsum("bij,bj->bi", kernel(of, of), weight))
+      return [np.log(np.einsum("bij,bj->bi", kernel(at, of), weight)).mean(1) for at in places]
+
+    (of_x_at_x, of_x_at_y), (of_y_at_x, of_y_at_y) = log_density(x, x, y), log_density(y, x, y)
+    return epsilon / 2 * (of_x_at_x - of_x_at_y + of_y_at_y - of_y_at_x)
 
   check_kernel(
     hausdorff_divergence,
     (X, Y),
     kwargs={"epsilon": 0.3},
     oracle=expected,
+    atol=1e-5,
     extreme=[(1e3 * X, Y), (X, X[:, :R])],
     bad_inputs=[
       *BAD,
@@ -151,6 +159,15 @@ def test_sinkhorn_limits():
   np.testing.assert_allclose(near, stats.wasserstein_distance(x.ravel(), y.ravel()), rtol=0.03)
   far = run(x, y, epsilon=1e3)[0]
   np.testing.assert_allclose(far, (x.mean() - y.mean()) ** 2 / 2, rtol=0.02, atol=1e-3)
+
+
+def test_hausdorff_limits():
+  run = jax.jit(hausdorff_divergence, static_argnames="cost")
+  cost = np.square(X[:, :, None] - Y[:, None]).sum(3) / 2
+  nearest = cost.min(2).mean(1) / 2 + cost.min(1).mean(1) / 2
+  np.testing.assert_allclose(run(X, Y, epsilon=1e-4), nearest, rtol=1e-2)
+  means = np.square(X.mean(1) - Y.mean(1)).sum(1) / 2
+  np.testing.assert_allclose(run(X, Y, epsilon=1e3), means, rtol=0.02, atol=1e-3)
 
 
 def test_equal_sets_are_at_distance_zero_and_others_are_not():
