@@ -48,6 +48,12 @@ class Family(NamedTuple):
     return list(inspect.signature(self.module.mean).parameters)[: len(self.params)]
 
 
+def jit(fn: Callable) -> Callable:
+  """`jax.jit` with hyper-parameters static: one program instead of one for every operation."""
+  params = inspect.signature(fn).parameters.values()
+  return jax.jit(fn, static_argnames=[p.name for p in params if p.kind is p.KEYWORD_ONLY])
+
+
 def check_log_prob(family: Family) -> None:
   bad = _bad_params(family, family.names, [family.x])
   check_kernel(

@@ -30,7 +30,7 @@ def drawn(count, loadings=LOADINGS):
 
 def test_log_prob():
   check_kernel(
-    factor_analysis.log_prob,
+    jax.jit(factor_analysis.log_prob),
     ARGS,
     oracle=lambda x, m, w, s: stats.multivariate_normal(m, covariance(w, s)).logpdf(x),
     batch_axes=(0, None, None, None),

@@ -10,6 +10,7 @@ from scipy import special, stats
 
 from latentjax.densities import gaussian, mixture
 
+LOG_PROB = jax.jit(mixture.log_prob, static_argnames="event_ndim")
 B, M, D = 8, 4, 3
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((B, D))
@@ -37,7 +38,7 @@ def bad(verb_has_event_ndim):
 
 def test_log_prob():
   check_kernel(
-    mixture.log_prob,
+    LOG_PROB,
     (X, LOGITS, MEAN, LOG_SCALE),
     oracle=lambda *args: np.log(joint(*args).sum(1)),
     extreme=[(X, SURE, MEAN, LOG_SCALE), (X, LOGITS, MEAN, WIDE), (X, LOGITS, MEAN, NARROW)],
@@ -47,7 +48,7 @@ def test_log_prob():
 
 def test_responsibilities():
   check_kernel(
-    mixture.responsibilities,
+    jax.jit(mixture.responsibilities),
     (X, LOGITS, MEAN, LOG_SCALE),
     oracle=lambda *args: joint(*args) / joint(*args).sum(1, keepdims=True),
     extreme=[(X, SURE, MEAN, LOG_SCALE), (X, LOGITS, MEAN, WIDE), (X, LOGITS, MEAN, NARROW)],
@@ -57,13 +58,13 @@ def test_responsibilities():
 
 def test_one_mixture_as_the_prior_of_a_batch_of_samples():
   z = RNG.standard_normal((2, B, D))
-  got = mixture.log_prob(z, LOGITS[0], MEAN[0], LOG_SCALE[0])
+  got = LOG_PROB(z, LOGITS[0], MEAN[0], LOG_SCALE[0])
   shared = [np.broadcast_to(p[0], p.shape) for p in (LOGITS, MEAN, LOG_SCALE)]
   expected = [np.log(joint(points, *shared).sum(1)) for points in z]
   np.testing.assert_allclose(got, expected, rtol=1e-5)
-  got = mixture.log_prob(z, LOGITS[0], MEAN[0], LOG_SCALE[0], event_ndim=2)
+  got = LOG_PROB(z, LOGITS[0], MEAN[0], LOG_SCALE[0], event_ndim=2)
   np.testing.assert_allclose(got, np.sum(expected, 1), rtol=1e-5)
-  one = mixture.log_prob(X, LOGITS[:, :1], MEAN[:, :1], LOG_SCALE[:, :1])
+  one = LOG_PROB(X, LOGITS[:, :1], MEAN[:, :1], LOG_SCALE[:, :1])
   np.testing.assert_allclose(one, gaussian.log_prob(X, MEAN[:, 0], LOG_SCALE[:, 0]), rtol=1e-5)
 
 

@@ -16,6 +16,7 @@ from latentjax.transport import (
 B, S, R, D = 8, 5, 3, 4
 RNG = np.random.default_rng(0)
 X, Y = RNG.uniform(size=(B, S, D)), RNG.uniform(size=(B, R, D))
+SETTINGS = ("epsilon", "num_iterations", "cost")
 BAD = [
   ((X.astype(int), Y), {}, TypeError, "x must be a floating point"),
   ((X, Y[0]), {}, ValueError, "y must have 3 axes"),
@@ -40,7 +41,7 @@ def test_generalized_energy_distance():
     return 2 * mean(x, y) - mean(x, x) - mean(y, y)
 
   check_kernel(
-    generalized_energy_distance,
+    jax.jit(generalized_energy_distance, static_argnames="distance"),
     (X, Y),
     oracle=expected,
     atol=1e-3,
@@ -52,9 +53,9 @@ def test_generalized_energy_distance():
 def test_energy_distance_on_a_line_is_that_of_scipy():
   x, y = RNG.standard_normal((2, 1, 6, 1)).astype(np.float32)
   expected = stats.energy_distance(x.ravel(), y.ravel()) ** 2
-  got = generalized_energy_distance(x, y, distance="euclidean")
-  np.testing.assert_allclose(got, [expected], rtol=1e-5)
-  grad = jax.grad(lambda x: generalized_energy_distance(x, y, distance="euclidean").sum())(x)
+  distance = lambda x: generalized_energy_distance(x, y, distance="euclidean").sum()
+  got, grad = jax.jit(jax.value_and_grad(distance))(x)
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
   assert np.isfinite(grad).all()
 
 
@@ -66,7 +67,7 @@ def test_frechet_distance():
     return shift + [np.trace(cov(a) + cov(b)) - 2 * root(a, b) for a, b in zip(x, y)]
 
   check_kernel(
-    frechet_distance,
+    jax.jit(frechet_distance),
     (X, Y),
     oracle=expected,
     atol=1e-4,
@@ -92,7 +93,7 @@ def test_hausdorff_divergence():
     return epsilon / 2 * (of_x_at_x - of_x_at_y + of_y_at_y - of_y_at_x)
 
   check_kernel(
-    hausdorff_divergence,
+    jax.jit(hausdorff_divergence, static_argnames=SETTINGS),
     (X, Y),
     kwargs={"epsilon": 0.3},
     oracle=expected,
@@ -137,7 +138,7 @@ def test_sinkhorn_divergence():
     return value(x, y) - value(x, x) / 2 - value(y, y) / 2
 
   check_kernel(
-    sinkhorn_divergence,
+    jax.jit(sinkhorn_divergence, static_argnames=SETTINGS),
     (X, Y),
     kwargs={"epsilon": 0.5, "num_iterations": 25},
     oracle=expected,
@@ -154,7 +155,7 @@ def test_sinkhorn_divergence():
 
 def test_sinkhorn_limits():
   x, y = RNG.standard_normal((2, 1, 6, 1)).astype(np.float32)
-  run = jax.jit(sinkhorn_divergence, static_argnames=("epsilon", "num_iterations", "cost"))
+  run = jax.jit(sinkhorn_divergence, static_argnames=SETTINGS)
   near = run(x, y, epsilon=0.005, num_iterations=3000, cost="euclidean")[0]
   np.testing.assert_allclose(near, stats.wasserstein_distance(x.ravel(), y.ravel()), rtol=0.03)
   far = run(x, y, epsilon=1e3)[0]
@@ -177,5 +178,6 @@ def test_equal_sets_are_at_distance_zero_and_others_are_not():
     hausdorff_divergence,
     sinkhorn_divergence,
   ):
-    np.testing.assert_allclose(fn(X, X[:, ::-1]), 0, atol=1e-5)
-    assert (np.asarray(fn(X, Y)) > 1e-3).all(), fn
+    same, other = jax.jit(lambda x, y, fn=fn: (fn(x, x[:, ::-1]), fn(x, y)))(X, Y)
+    np.testing.assert_allclose(same, 0, atol=1e-5)
+    assert (np.asarray(other) > 1e-3).all(), fn
