@@ -206,16 +206,19 @@ def _weighted(params: FactorAnalysis) -> jax.Array:
   return params.loadings.T * jnp.exp(-params.log_scale)
 
 
+def _precision(params: FactorAnalysis) -> jax.Array:
+  weighted = _weighted(params)
+  return jnp.eye(weighted.shape[0], dtype=weighted.dtype) + _dot(weighted, weighted.T)
+
+
 def _posterior_covariance(params: FactorAnalysis) -> jax.Array:
-  root = _root(params)[0]
-  return cho_solve((root, True), jnp.eye(root.shape[0], dtype=root.dtype))
+  precision = _precision(params)
+  return jnp.linalg.solve(precision, jnp.eye(precision.shape[0], dtype=precision.dtype))
 
 
 def _root(params: FactorAnalysis) -> tuple[jax.Array, jax.Array]:
   """Cholesky factor of the posterior precision, and log det of the covariance of x."""
-  weighted = _weighted(params)
-  precision = jnp.eye(weighted.shape[0], dtype=weighted.dtype) + _dot(weighted, weighted.T)
-  root = jnp.linalg.cholesky(precision)
+  root = jnp.linalg.cholesky(_precision(params))
   log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(root))) + 2 * jnp.sum(params.log_scale)
   return root, log_det
 
