@@ -16,7 +16,7 @@ _NUM_TERMS = 7
 
 
 def _debye_polynomials(count: int) -> list[list[float]]:
-  """Coefficients of u_k(t) / t^k in powers of t^2 (Abramowitz & Stegun, 9.3.9 and 9.3.10)."""
+  """Coefficients of u_k(t) / t^k in powers of t^2 (Abramowitz & Stegun, 1964, on Debye's expansions)."""
   powers, out = {0: Fraction(1)}, []
   for k in range(1, count + 1):
     # u_k = (1/2) t^2 (1 - t^2) u' + (1/8) integral of (1 - 5 s^2) u, for the u before it.

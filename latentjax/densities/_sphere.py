@@ -1,14 +1,14 @@
-"""What densities on the unit sphere share: shapes, the sphere's area, points at an angle."""
+"""What densities on the unit sphere share: shapes, sums over events, its area, points at an angle."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_float
-from latentjax.densities._shapes import check_shapes, widen
+from latentjax.densities._shapes import check_shapes, sum_event, widen
 
 
 def promote_directions(
@@ -37,6 +37,21 @@ def promote_directions(
   leading |= {name: jnp.shape(array) for name, array in concentrations.items()}
   check_shapes(None if event_ndim is None else event_ndim - 1, leading)
   return widen(*directions.values(), *concentrations.values())
+
+
+def sum_by_concentration(
+  fn: Callable[[jax.Array, int], jax.Array],
+  direction: ArrayLike,
+  log_concentration: ArrayLike,
+  event_ndim: int,
+) -> jax.Array:
+  """`fn(kappa, D)` of every direction, summed over events; the direction counts by its shape alone."""
+  direction, log_concentration = promote_directions(
+    event_ndim, {"direction": direction}, {"log_concentration": log_concentration}
+  )
+  leading = jnp.broadcast_shapes(direction.shape[:-1], log_concentration.shape)
+  kappa = jnp.broadcast_to(jnp.exp(log_concentration), leading)
+  return sum_event(fn(kappa, direction.shape[-1]), event_ndim - 1)
 
 
 def log_area(dim: int) -> float:

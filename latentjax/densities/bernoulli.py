@@ -45,7 +45,7 @@ def log_prob(x: ArrayLike, logits: ArrayLike, *, event_ndim: int = 1) -> jax.Arr
     -0.693147...
 
   References:
-    Kingma & Welling, Auto-Encoding Variational Bayes, 2014, appendix C.1, eq. 11. arXiv:1312.6114
+    Kingma & Welling, Auto-Encoding Variational Bayes, 2014. arXiv:1312.6114
   """
   x, logits = promote(event_ndim, x=x, logits=logits)
   return sum_event(_log_prob(x, logits), event_ndim)
@@ -84,7 +84,7 @@ def sample(
     [0.0, 1.0]
 
   References:
-    Devroye, Non-Uniform Random Variate Generation, 1986, section III.2 (inversion of a discrete
+    Devroye, Non-Uniform Random Variate Generation, 1986 (inversion of a discrete
       distribution).
   """
   dtype = jnp.result_type(logits)
@@ -117,7 +117,7 @@ def mean(logits: ArrayLike) -> jax.Array:
     0.5
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.3 and 2.199.
+    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.3, with the logistic sigmoid.
   """
   promote(None, logits=logits)
   return jax.nn.sigmoid(jnp.asarray(logits))
@@ -145,7 +145,7 @@ def entropy(logits: ArrayLike, *, event_ndim: int = 1) -> jax.Array:
     0.693147...
 
   References:
-    Cover & Thomas, Elements of Information Theory, 2006, eq. 2.5.
+    Cover & Thomas, Elements of Information Theory, 2006.
   """
   (logits,) = promote(event_ndim, logits=logits)
   size = jnp.abs(logits)
@@ -176,7 +176,7 @@ def kl(logits_q: ArrayLike, logits_p: ArrayLike, *, event_ndim: int = 1) -> jax.
     0.0
 
   References:
-    Cover & Thomas, Elements of Information Theory, 2006, eq. 2.26.
+    Cover & Thomas, Elements of Information Theory, 2006.
   """
   logits_q, logits_p = promote(event_ndim, logits_q=logits_q, logits_p=logits_p)
   # q log(q / p) + (1 - q) log((1 - q) / (1 - p)), every logarithm by a stable log-sigmoid.

@@ -46,7 +46,7 @@ def log_prob(x: ArrayLike, logits: ArrayLike, *, event_ndim: int = 1) -> jax.Arr
     -1.386294...
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.26 and 4.104.
+    Bishop, Pattern Recognition and Machine Learning, 2006.
   """
   if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
     raise TypeError(f"x must be an integer array of labels, got {jnp.result_type(x)}")
@@ -90,7 +90,7 @@ def sample(
     [1, 0]
 
   References:
-    Maddison et al., A* Sampling, 2014, section 2 (the Gumbel-Max trick). arXiv:1411.0030
+    Maddison et al., A* Sampling, 2014 (the Gumbel-Max trick). arXiv:1411.0030
   """
   _check_logits(logits=logits)
   (logits,) = widen(logits)
@@ -125,7 +125,7 @@ def mean(logits: ArrayLike) -> jax.Array:
     [0.25, 0.25, 0.25, 0.25]
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.27.
+    Bishop, Pattern Recognition and Machine Learning, 2006.
   """
   _check_logits(logits=logits)
   return jax.nn.softmax(jnp.asarray(logits), axis=-1)
@@ -154,7 +154,7 @@ def entropy(logits: ArrayLike, *, event_ndim: int = 1) -> jax.Array:
     1.386294...
 
   References:
-    Cover & Thomas, Elements of Information Theory, 2006, eq. 2.1.
+    Cover & Thomas, Elements of Information Theory, 2006.
   """
   (log_p,) = _log_softmax(event_ndim, {}, logits=logits)
   return sum_event(-jnp.sum(jnp.exp(log_p) * log_p, axis=-1), event_ndim)
@@ -184,7 +184,7 @@ def kl(logits_q: ArrayLike, logits_p: ArrayLike, *, event_ndim: int = 1) -> jax.
     0.693147...
 
   References:
-    Cover & Thomas, Elements of Information Theory, 2006, eq. 2.26.
+    Cover & Thomas, Elements of Information Theory, 2006.
   """
   classes = [jnp.shape(logits)[-1:] for logits in (logits_q, logits_p)]
   if classes[0] != classes[1]:
@@ -219,8 +219,8 @@ def kl_uniform(logits: ArrayLike, *, event_ndim: int = 1) -> jax.Array:
     0.693147...
 
   References:
-    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017, section 4.2 (the prior of
-      the categorical VAE). arXiv:1611.01144
+    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017 (the prior of the
+      categorical VAE). arXiv:1611.01144
   """
   (log_p,) = _log_softmax(event_ndim, {}, logits=logits)
   shifted = log_p + math.log(log_p.shape[-1])

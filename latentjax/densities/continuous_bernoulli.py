@@ -45,7 +45,7 @@ def log_prob(x: ArrayLike, logits: ArrayLike, *, event_ndim: int = 1) -> jax.Arr
 
   References:
     Loaiza-Ganem & Cunningham, The Continuous Bernoulli: Fixing a Pervasive Error in Variational
-      Autoencoders, 2019, section 3 (density and normaliser). arXiv:1907.06845
+      Autoencoders, 2019 (density and normaliser). arXiv:1907.06845
   """
   x, logits = promote(event_ndim, x=x, logits=logits)
   return sum_event((x - 0.5) * logits - _log_sinhc(0.5 * logits), event_ndim)
@@ -116,7 +116,7 @@ def mean(logits: ArrayLike) -> jax.Array:
     0.5
 
   References:
-    Loaiza-Ganem & Cunningham, The Continuous Bernoulli, 2019, section 3 (mean). arXiv:1907.06845
+    Loaiza-Ganem & Cunningham, The Continuous Bernoulli, 2019 (mean). arXiv:1907.06845
   """
   dtype = jnp.result_type(logits)
   (logits,) = promote(None, logits=logits)

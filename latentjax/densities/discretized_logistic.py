@@ -61,7 +61,7 @@ def log_prob(
   References:
     Kingma et al., Improving Variational Inference with Inverse Autoregressive Flow, 2016, section
       on natural images (open bins of 1/256 there). arXiv:1606.04934
-    Salimans et al., PixelCNN++, 2017, section 2.1, eq. 2. arXiv:1701.05517
+    Salimans et al., PixelCNN++, 2017. arXiv:1701.05517
   """
   top = check_num_values(num_values)
   x, mean, log_scale = promote(event_ndim, x=x, mean=mean, log_scale=log_scale)
@@ -105,7 +105,7 @@ def sample(
     [0.0, 0.200000..., 1.0]
 
   References:
-    Salimans et al., PixelCNN++, 2017, section 2.1. arXiv:1701.05517
+    Salimans et al., PixelCNN++, 2017. arXiv:1701.05517
   """
   top = check_num_values(num_values)
   dtype = jnp.result_type(mean, log_scale)
@@ -143,7 +143,7 @@ def mean(mean: ArrayLike, log_scale: ArrayLike, *, num_values: int = 256) -> jax
     [0.0, 0.5, 1.0]
 
   References:
-    Derived from eq. 2 of Salimans et al., PixelCNN++, 2017. arXiv:1701.05517
+    Derived from the probabilities of Salimans et al., PixelCNN++, 2017. arXiv:1701.05517
   """
   top = check_num_values(num_values)
   dtype = jnp.result_type(mean, log_scale)
@@ -153,8 +153,9 @@ def mean(mean: ArrayLike, log_scale: ArrayLike, *, num_values: int = 256) -> jax
   def add(total: jax.Array, k: jax.Array) -> tuple[jax.Array, None]:
     return total + jax.nn.sigmoid((mean - (k - 0.5) / top) * inverse), None
 
-  start = jnp.zeros(jnp.broadcast_shapes(mean.shape, log_scale.shape), mean.dtype)
-  total, _ = jax.lax.scan(jax.checkpoint(add), start, jnp.arange(1, top + 1, dtype=mean.dtype))
+  # The first value outside the loop, which then carries what is not the same on all devices.
+  start, _ = add(jnp.zeros((), mean.dtype), jnp.ones((), mean.dtype))
+  total, _ = jax.lax.scan(jax.checkpoint(add), start, jnp.arange(2, top + 1, dtype=mean.dtype))
   return (total / top).astype(dtype)
 
 

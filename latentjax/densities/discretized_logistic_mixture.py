@@ -66,7 +66,7 @@ def log_prob(
     -0.693147...
 
   References:
-    Salimans et al., PixelCNN++, 2017, section 2.1 and eq. 2, 3. arXiv:1701.05517
+    Salimans et al., PixelCNN++, 2017. arXiv:1701.05517
   """
   top = check_num_values(num_values)
   leading = _check_params(logits, mean, log_scale, coeffs)
@@ -130,7 +130,7 @@ def sample(
     [[0.200000...], [0.200000...]]
 
   References:
-    Salimans et al., PixelCNN++, 2017, section 2.1 and eq. 3. arXiv:1701.05517
+    Salimans et al., PixelCNN++, 2017. arXiv:1701.05517
   """
   top = check_num_values(num_values)
   check_shapes(None, _check_params(logits, mean, log_scale, coeffs))

@@ -8,16 +8,21 @@ points. Nothing of size D x D is inverted. The loadings are determined up to a r
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_positive_int, check_range, check_rank
 from latentjax.densities._shapes import widen
 
 __all__ = ["FactorAnalysis", "factor_analysis_em", "log_prob", "posterior"]
+
+
+_dot = partial(jnp.matmul, precision="highest")
 
 
 class FactorAnalysis(NamedTuple):
@@ -52,13 +57,15 @@ def log_prob(x: ArrayLike, mean: ArrayLike, loadings: ArrayLike, log_scale: Arra
     -1.265512...
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, section 12.2.4.
+    Bishop, Pattern Recognition and Machine Learning, 2006 (factor analysis).
   """
   x, params = _promote(x, mean, loadings, log_scale)
   y = (x - params.mean) * jnp.exp(-params.log_scale)
+  weighted = _weighted(params)
   root, log_det = _root(params)
-  inner = jax.scipy.linalg.solve_triangular(root, _weighted(params) @ y[..., None], lower=True)
-  square = jnp.sum(jnp.square(y), axis=-1) - jnp.sum(jnp.square(inner[..., 0]), axis=-1)
+  z = _dot(y, cho_solve((root, True), weighted).T)
+  # |y|^2 less what the factors explain, without the difference of two large numbers.
+  square = jnp.sum(jnp.square(y - _dot(z, weighted)), axis=-1) + jnp.sum(jnp.square(z), axis=-1)
   return -0.5 * (square + log_det + y.shape[-1] * math.log(2 * math.pi))
 
 
@@ -91,12 +98,12 @@ def posterior(
     ([1.5], [[0.5]])
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, section 12.2.4.
+    Bishop, Pattern Recognition and Machine Learning, 2006 (factor analysis).
   """
   x, params = _promote(x, mean, loadings, log_scale)
   y = (x - params.mean) * jnp.exp(-params.log_scale)
   covariance = _posterior_covariance(params)
-  return jnp.einsum("zd,...d->...z", covariance @ _weighted(params), y), covariance
+  return _dot(y, _dot(covariance, _weighted(params)).T), covariance
 
 
 def factor_analysis_em(
@@ -149,7 +156,7 @@ def factor_analysis_em(
   spread = jnp.where(spread > 0, spread, 1)
   # In units of the variables' standard deviations, to which the model is indifferent.
   scaled = centred / spread
-  covariance = scaled.T @ scaled / x.shape[0]
+  covariance = _dot(scaled.T, scaled) / x.shape[0]
   floor = max(min_scale, 1e-6)
 
   def step(params: FactorAnalysis, _: None) -> tuple[FactorAnalysis, jax.Array]:
@@ -167,9 +174,9 @@ def factor_analysis_em(
 def _update(params: FactorAnalysis, covariance: jax.Array, floor: float) -> FactorAnalysis:
   inverse = jnp.exp(-params.log_scale)
   posterior_covariance = _posterior_covariance(params)
-  beta = posterior_covariance @ _weighted(params) * inverse
-  cross = covariance @ beta.T  # E[x z^T], shape (D, Z)
-  second = posterior_covariance + beta @ cross
+  beta = _dot(posterior_covariance, _weighted(params)) * inverse
+  cross = _dot(covariance, beta.T)  # E[x z^T], shape (D, Z)
+  second = posterior_covariance + _dot(beta, cross)
   loadings = jnp.linalg.solve(second, cross.T).T
   noise = jnp.diagonal(covariance) - jnp.sum(loadings * cross, axis=1)
   return FactorAnalysis(params.mean, loadings, 0.5 * jnp.log(jnp.maximum(noise, floor**2)))
@@ -189,8 +196,8 @@ def _mean_log_prob(params: FactorAnalysis, covariance: jax.Array) -> jax.Array:
   inverse = jnp.exp(-params.log_scale)
   root, log_det = _root(params)
   scaled = covariance * inverse[:, None] * inverse
-  inner = jax.scipy.linalg.solve_triangular(root, _weighted(params), lower=True)
-  square = jnp.trace(scaled) - jnp.sum((inner @ scaled) * inner)
+  inner = solve_triangular(root, _weighted(params), lower=True)
+  square = jnp.trace(scaled) - jnp.sum(_dot(inner, scaled) * inner)
   return -0.5 * (square + log_det + covariance.shape[0] * math.log(2 * math.pi))
 
 
@@ -201,7 +208,7 @@ def _weighted(params: FactorAnalysis) -> jax.Array:
 
 def _precision(params: FactorAnalysis) -> jax.Array:
   weighted = _weighted(params)
-  return jnp.eye(weighted.shape[0], dtype=weighted.dtype) + weighted @ weighted.T
+  return jnp.eye(weighted.shape[0], dtype=weighted.dtype) + _dot(weighted, weighted.T)
 
 
 def _posterior_covariance(params: FactorAnalysis) -> jax.Array:

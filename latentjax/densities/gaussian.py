@@ -49,7 +49,7 @@ def log_prob(
     -1.837877...
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.43 with a diagonal covariance.
+    Bishop, Pattern Recognition and Machine Learning, 2006, for a diagonal covariance.
   """
   x, mean, log_scale = promote(event_ndim, x=x, mean=mean, log_scale=log_scale)
   standardised = (x - mean) * jnp.exp(-log_scale)
@@ -77,8 +77,7 @@ def standard_log_prob(x: ArrayLike, *, event_ndim: int = 1) -> jax.Array:
     -1.837877...
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.43 with zero mean and unit
-      covariance.
+    Bishop, Pattern Recognition and Machine Learning, 2006, for zero mean and unit covariance.
   """
   (x,) = promote(event_ndim, x=x)
   return sum_event(-0.5 * jnp.square(x) - _HALF_LOG_2PI, event_ndim)
@@ -119,7 +118,7 @@ def sample(
     (5, 3, 2)
 
   References:
-    Kingma & Welling, Auto-Encoding Variational Bayes, 2014, section 2.4 and eq. 9. arXiv:1312.6114
+    Kingma & Welling, Auto-Encoding Variational Bayes, 2014. arXiv:1312.6114
   """
   dtype = jnp.result_type(mean, log_scale)
   mean, log_scale = promote(None, mean=mean, log_scale=log_scale)
@@ -153,7 +152,7 @@ def mean(mean: ArrayLike, log_scale: ArrayLike) -> jax.Array:
     [1.0, 1.0]
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.59.
+    Bishop, Pattern Recognition and Machine Learning, 2006.
   """
   promote(None, mean=mean, log_scale=log_scale)
   return jnp.asarray(mean)
@@ -183,7 +182,7 @@ def entropy(mean: ArrayLike, log_scale: ArrayLike, *, event_ndim: int = 1) -> ja
     1.418938...
 
   References:
-    Cover & Thomas, Elements of Information Theory, 2006, theorem 8.4.1.
+    Cover & Thomas, Elements of Information Theory, 2006.
   """
   mean, log_scale = promote(event_ndim, mean=mean, log_scale=log_scale)
   shape = jnp.broadcast_shapes(mean.shape, log_scale.shape)

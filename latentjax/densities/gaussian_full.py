@@ -82,7 +82,7 @@ def log_prob(
     -1.837877...
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.43.
+    Bishop, Pattern Recognition and Machine Learning, 2006.
   """
   x, mean, scale_tril = _promote(event_ndim, {"x": x, "mean": mean}, {"scale_tril": scale_tril})
   squares = jnp.square(solve(scale_tril, x - mean))
@@ -126,7 +126,7 @@ def sample(
     (5, 3, 2)
 
   References:
-    Kingma & Welling, Auto-Encoding Variational Bayes, 2014, section 2.4. arXiv:1312.6114
+    Kingma & Welling, Auto-Encoding Variational Bayes, 2014. arXiv:1312.6114
   """
   dtype = jnp.result_type(mean, scale_tril)
   mean, scale_tril = _promote(1, {"mean": mean}, {"scale_tril": scale_tril})
@@ -136,7 +136,8 @@ def sample(
     return jax.random.normal(row_key, row_shape, mean.dtype)
 
   eps = draw_samples(key, draw, shape, num_samples, axis_name)
-  return (mean + jnp.einsum("...ij,...j->...i", jnp.tril(scale_tril), eps)).astype(dtype)
+  spread = jnp.einsum("...ij,...j->...i", jnp.tril(scale_tril), eps, precision="highest")
+  return (mean + spread).astype(dtype)
 
 
 def mean(mean: ArrayLike, scale_tril: ArrayLike) -> jax.Array:
@@ -160,7 +161,7 @@ def mean(mean: ArrayLike, scale_tril: ArrayLike) -> jax.Array:
     [1.0, 1.0]
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.59.
+    Bishop, Pattern Recognition and Machine Learning, 2006.
   """
   _promote(1, {"mean": mean}, {"scale_tril": scale_tril})
   return jnp.asarray(mean)
@@ -190,7 +191,7 @@ def entropy(mean: ArrayLike, scale_tril: ArrayLike, *, event_ndim: int = 1) -> j
     1.418938...
 
   References:
-    Cover & Thomas, Elements of Information Theory, 2006, theorem 8.4.1.
+    Cover & Thomas, Elements of Information Theory, 2006.
   """
   mean, scale_tril = _promote(event_ndim, {"mean": mean}, {"scale_tril": scale_tril})
   log_diagonal = _log_diagonal(scale_tril)
@@ -233,7 +234,7 @@ def kl(
     1.0
 
   References:
-    Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006, eq. A.23.
+    Rasmussen & Williams, Gaussian Processes for Machine Learning, 2006.
   """
   mean_q, mean_p, scale_tril_q, scale_tril_p = _promote(
     event_ndim,

@@ -60,7 +60,7 @@ def optimal_log_scale(
     1.098612...
 
   References:
-    Rybkin et al., Simple and Effective VAE Training with Calibrated Decoders, 2021, section 3.2.
+    Rybkin et al., Simple and Effective VAE Training with Calibrated Decoders, 2021.
       arXiv:2006.13202
   """
   check_range(low=-1e30, high=1e30, min_log_scale=min_log_scale)
@@ -113,7 +113,7 @@ def log_prob(
     -1.418938...
 
   References:
-    Rybkin et al., Simple and Effective VAE Training with Calibrated Decoders, 2021, section 3.2.
+    Rybkin et al., Simple and Effective VAE Training with Calibrated Decoders, 2021.
       arXiv:2006.13202
   """
   log_scale = optimal_log_scale(
@@ -148,7 +148,7 @@ def mean(mean: ArrayLike) -> jax.Array:
     [1.0, 1.0]
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.59.
+    Bishop, Pattern Recognition and Machine Learning, 2006.
   """
   promote(None, mean=mean)
   return jnp.asarray(mean)

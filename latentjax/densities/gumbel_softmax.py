@@ -62,8 +62,8 @@ def sample(
     [[0.0, 1.0], [1.0, 0.0]]
 
   References:
-    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017, eq. 2 and section 2.2
-      (straight-through). arXiv:1611.01144
+    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017 (straight-through
+      included). arXiv:1611.01144
   """
   log_y = _log_sample(key, logits, temperature, num_samples, axis_name)
   y = jnp.exp(log_y)
@@ -108,7 +108,7 @@ def log_sample(
     (True, 1.0)
 
   References:
-    Maddison et al., The Concrete Distribution, 2017, appendix C (ExpConcrete). arXiv:1611.00712
+    Maddison et al., The Concrete Distribution, 2017 (ExpConcrete). arXiv:1611.00712
   """
   log_y = _log_sample(key, logits, temperature, num_samples, axis_name)
   return log_y.astype(jnp.result_type(logits))
@@ -143,9 +143,9 @@ def log_prob(
     0.0
 
   References:
-    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017, eq. 3 and appendix B.
+    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017.
       arXiv:1611.01144
-    Maddison et al., The Concrete Distribution, 2017, definition 1, eq. 10. arXiv:1611.00712
+    Maddison et al., The Concrete Distribution, 2017. arXiv:1611.00712
   """
   log_y, logits = _promote(event_ndim, temperature, y=y, logits=logits)
   log_y = jnp.log(jnp.maximum(log_y, jnp.finfo(log_y.dtype).tiny))
@@ -185,8 +185,7 @@ def log_prob_of_log(
     -1.386294...
 
   References:
-    Maddison et al., The Concrete Distribution, 2017, appendix C (ExpConcrete).
-      arXiv:1611.00712
+    Maddison et al., The Concrete Distribution, 2017 (ExpConcrete). arXiv:1611.00712
   """
   log_y, logits = _promote(event_ndim, temperature, log_y=log_y, logits=logits)
   return sum_event(_log_prob_of_log(log_y, logits, temperature), event_ndim - 1)
@@ -215,7 +214,7 @@ def mean(logits: ArrayLike) -> jax.Array:
     [0.25, 0.25, 0.25, 0.25]
 
   References:
-    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017, section 2.
+    Jang et al., Categorical Reparameterization with Gumbel-Softmax, 2017.
       arXiv:1611.01144
   """
   _check_classes(logits=logits)

@@ -48,7 +48,7 @@ def log_prob(
     -0.693147...
 
   References:
-    Kotz, Kozubowski & Podgorski, The Laplace Distribution and Generalizations, 2001, section 2.1.
+    Kotz, Kozubowski & Podgorski, The Laplace Distribution and Generalizations, 2001.
   """
   x, mean, log_scale = promote(event_ndim, x=x, mean=mean, log_scale=log_scale)
   return sum_event(-jnp.abs(x - mean) * jnp.exp(-log_scale) - log_scale - _LOG_2, event_ndim)
@@ -88,7 +88,7 @@ def sample(
     (5, 3, 2)
 
   References:
-    Kotz, Kozubowski & Podgorski, The Laplace Distribution and Generalizations, 2001, section 2.1
+    Kotz, Kozubowski & Podgorski, The Laplace Distribution and Generalizations, 2001
       (inversion of the distribution function).
   """
   dtype = jnp.result_type(mean, log_scale)
@@ -123,7 +123,7 @@ def mean(mean: ArrayLike, log_scale: ArrayLike) -> jax.Array:
     [1.0, 1.0]
 
   References:
-    Kotz, Kozubowski & Podgorski, The Laplace Distribution and Generalizations, 2001, section 2.1.
+    Kotz, Kozubowski & Podgorski, The Laplace Distribution and Generalizations, 2001.
   """
   promote(None, mean=mean, log_scale=log_scale)
   return jnp.asarray(mean)
@@ -153,7 +153,7 @@ def entropy(mean: ArrayLike, log_scale: ArrayLike, *, event_ndim: int = 1) -> ja
     1.693147...
 
   References:
-    Cover & Thomas, Elements of Information Theory, 2006, table 17.1.
+    Cover & Thomas, Elements of Information Theory, 2006.
   """
   mean, log_scale = promote(event_ndim, mean=mean, log_scale=log_scale)
   shape = jnp.broadcast_shapes(mean.shape, log_scale.shape)

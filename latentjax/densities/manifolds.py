@@ -8,6 +8,7 @@ angle between lines. Projecting Gaussian noise gives a uniform point on each of 
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -17,6 +18,9 @@ from latentjax.checks import check_positive_int
 from latentjax.densities._sphere import log_area
 
 __all__ = ["Manifold", "projective_space", "rotations", "sphere", "torus"]
+
+
+_dot = partial(jnp.matmul, precision="highest")
 
 
 class Manifold(NamedTuple):
@@ -173,22 +177,23 @@ def _normalise(x: jax.Array) -> jax.Array:
 @jax.custom_jvp
 def _nearest_rotation(matrix: jax.Array) -> jax.Array:
   u, _, vt = _proper_svd(matrix)
-  return u @ vt
+  return _dot(u, vt)
 
 
 @_nearest_rotation.defjvp
 def _nearest_rotation_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
   """With M = R P the antisymmetric R^T dR solves W P + P W = R^T dM - dM^T R."""
   u, s, vt = _proper_svd(primals[0])
-  inner = jnp.swapaxes(u, -1, -2) @ tangents[0] @ jnp.swapaxes(vt, -1, -2)
+  inner = _dot(_dot(jnp.swapaxes(u, -1, -2), tangents[0]), jnp.swapaxes(vt, -1, -2))
   gap = _bounded(s[..., :, None] + s[..., None, :], s[..., :1, None])
-  return u @ vt, u @ ((inner - jnp.swapaxes(inner, -1, -2)) / gap) @ vt
+  turn = (inner - jnp.swapaxes(inner, -1, -2)) / gap
+  return _dot(u, vt), _dot(_dot(u, turn), vt)
 
 
 def _proper_svd(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Singular values, the last with the sign of the determinant, and factors that rotate."""
   u, s, vt = jnp.linalg.svd(matrix)
-  sign = jnp.sign(jnp.linalg.det(u @ vt))[..., None]
+  sign = jnp.sign(jnp.linalg.det(_dot(u, vt)))[..., None]
   flip = jnp.concatenate([jnp.ones_like(sign), jnp.ones_like(sign), sign], axis=-1)
   return u * flip[..., None, :], s * flip, vt
 
@@ -206,7 +211,8 @@ def _nearest_line_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.A
   top, rest = vectors[..., -1:], vectors[..., :-1]
   size = jnp.max(jnp.abs(values), axis=-1, keepdims=True)
   gap = _bounded(values[..., -1:] - values[..., :-1], size)
-  moved = rest @ ((jnp.swapaxes(rest, -1, -2) @ tangents[0] @ top) / gap[..., None])
+  slope = _dot(jnp.swapaxes(rest, -1, -2), _dot(tangents[0], top))
+  moved = _dot(rest, slope / gap[..., None])
   outer = moved * jnp.swapaxes(top, -1, -2)
   return top * jnp.swapaxes(top, -1, -2), outer + jnp.swapaxes(outer, -1, -2)
 

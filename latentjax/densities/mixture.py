@@ -7,7 +7,8 @@ all D dimensions of a point. In all functions leading axes may be missing from a
 mixture as the prior of a batch), and among arrays of equal rank batch axes may have size 1;
 everything else is refused. Results are float32 (float64 for float64 inputs) whatever lower
 precision the inputs have; samples and means keep the parameters' dtype. Values and gradients are
-finite for |log_scale| <= 40 and |logits| <= 1e4. Memory is M times that of the points.
+finite for |log_scale| <= 40 and |logits| <= 1e4. Densities need M numbers per point and not M D, in
+the gradient too: one dimension at a time is added up.
 """
 
 import jax
@@ -49,10 +50,10 @@ def log_prob(
     -1.837877...
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 9.7.
+    Bishop, Pattern Recognition and Machine Learning, 2006, section 2.3.9.
   """
   return sum_event(
-    jax.nn.logsumexp(_joint(x, logits, mean, log_scale, event_ndim), axis=-1), event_ndim - 1
+    jax.nn.logsumexp(log_joint(x, logits, mean, log_scale, event_ndim), axis=-1), event_ndim - 1
   )
 
 
@@ -83,9 +84,9 @@ def responsibilities(
     [0.0, 1.0]
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 9.13.
+    Bishop, Pattern Recognition and Machine Learning, 2006, section 9.2.2.
   """
-  return jax.nn.softmax(_joint(x, logits, mean, log_scale, 1), axis=-1)
+  return jax.nn.softmax(log_joint(x, logits, mean, log_scale), axis=-1)
 
 
 def sample(
@@ -125,7 +126,7 @@ def sample(
     (4, 2)
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, section 9.2 (ancestral sampling).
+    Bishop, Pattern Recognition and Machine Learning, 2006, section 2.3.9.
   """
   dtype = jnp.result_type(logits, mean, log_scale)
   leading = _check_params(logits, mean, log_scale)
@@ -177,11 +178,12 @@ def mean(logits: ArrayLike, mean: ArrayLike, log_scale: ArrayLike) -> jax.Array:
   dtype = jnp.result_type(logits, mean, log_scale)
   check_shapes(None, _check_params(logits, mean, log_scale))
   logits, mean = widen(logits, mean)
-  return jnp.einsum("...m,...md->...d", jax.nn.softmax(logits, axis=-1), mean).astype(dtype)
+  weights = jax.nn.softmax(logits, axis=-1)
+  return jnp.einsum("...m,...md->...d", weights, mean, precision="highest").astype(dtype)
 
 
-def _joint(
-  x: ArrayLike, logits: ArrayLike, mean: ArrayLike, log_scale: ArrayLike, event_ndim: int
+def log_joint(
+  x: ArrayLike, logits: ArrayLike, mean: ArrayLike, log_scale: ArrayLike, event_ndim: int = 1
 ) -> jax.Array:
   """log p(x, i), shape (..., M)."""
   leading = _check_params(logits, mean, log_scale)
@@ -193,8 +195,17 @@ def _joint(
     raise ValueError(f"event_ndim must be at least 1, got {event_ndim}")
   check_shapes(event_ndim - 1, {"x without its last axis": jnp.shape(x)[:-1]} | leading)
   x, logits, mean, log_scale = widen(x, logits, mean, log_scale)
-  points = jnp.broadcast_arrays(x[..., None, :], mean, log_scale)
-  return jax.nn.log_softmax(logits, axis=-1) + gaussian.log_prob(*points)
+  arrays = (x[..., None, :], mean, log_scale)
+  rank = max(array.ndim for array in arrays)
+  columns = [jnp.moveaxis(a.reshape((1,) * (rank - a.ndim) + a.shape), -1, 0) for a in arrays]
+
+  @jax.checkpoint
+  def add(total: jax.Array, column: list[jax.Array]) -> tuple[jax.Array, None]:
+    return total + gaussian.log_prob(*column, event_ndim=0), None
+
+  # The first dimension outside the loop: what it carries then has its final shape.
+  start, _ = add(jax.nn.log_softmax(logits, axis=-1), [column[0] for column in columns])
+  return jax.lax.scan(add, start, [column[1:] for column in columns])[0]
 
 
 def _check_params(logits: ArrayLike, mean: ArrayLike, log_scale: ArrayLike) -> dict[str, Shape]:

@@ -1,5 +1,7 @@
 r"""Maximum likelihood of a mixture of diagonal Gaussians (`mixture`) by expectation maximisation."""
 
+import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -63,21 +65,29 @@ def update_gmm(
   check_float(x=x)
   check_rank(2, x=x, mean=mean)
   x, logits, mean, log_scale = widen(x, logits, mean, log_scale)
-  share = mixture.responsibilities(x, logits, mean, log_scale)
+  joint = mixture.log_joint(x, logits, mean, log_scale)
+  return _maximise(x, joint, GaussianMixture(logits, mean, log_scale), min_scale)
+
+
+def _maximise(
+  x: jax.Array, joint: jax.Array, params: GaussianMixture, min_scale: ArrayLike
+) -> GaussianMixture:
+  """Weighted moments of the points for log p(x, i) of shape (N, M)."""
+  share = jax.nn.softmax(joint, axis=1)
   count = jnp.sum(share, axis=0)
-  weights = share / jnp.maximum(count, 1e-6)
+  average = partial(jnp.matmul, (share / jnp.maximum(count, 1e-6)).T, precision="highest")
   centre = jnp.mean(x, axis=0)
   around = x - centre  # the difference of squares below then keeps its digits
-  shift = weights.T @ around
-  variance = weights.T @ jnp.square(around) - jnp.square(shift)
+  shift = average(around)
+  variance = average(jnp.square(around)) - jnp.square(shift)
   floor = jnp.square(jnp.asarray(min_scale, x.dtype))
   new_scale = 0.5 * jnp.log(jnp.maximum(variance, floor))
   some = (count > 1e-6)[:, None]
   log_count = jnp.log(jnp.maximum(count, 1e-6))
   return GaussianMixture(
     log_count - jax.nn.logsumexp(log_count),
-    jnp.where(some, centre + shift, mean),
-    jnp.where(some, new_scale, log_scale),
+    jnp.where(some, centre + shift, params.mean),
+    jnp.where(some, new_scale, params.log_scale),
   )
 
 
@@ -95,7 +105,7 @@ def gmm_em(
   .. math:: \max_{\pi, m, s} \frac1N \sum_b \log \sum_i \pi_i N(x_b; m_i, s_i^2)
 
   The first mean is a random point, every further one a point drawn in proportion to its squared
-  distance from those before (k-means++). Memory is that of N x M x D numbers for every start.
+  distance from those before (k-means++). Memory is that of N x M numbers for every start.
 
   Args:
     key: random key.
@@ -103,7 +113,7 @@ def gmm_em(
     num_components: M.
     num_steps: updates.
     num_starts: runs, of which the one with the highest likelihood is kept.
-    min_scale: smallest s, as a fraction of the variable's standard deviation.
+    min_scale: smallest s, as a fraction of the variable's standard deviation; at least 1e-6.
 
   Returns:
     (parameters, log_likelihoods): the latter is the mean of log p(x) in nats before every update and
@@ -130,18 +140,20 @@ def gmm_em(
   check_positive_int(num_components=num_components, num_steps=num_steps, num_starts=num_starts)
   check_range(low=0.0, min_scale=min_scale)
   (x,) = widen(jax.lax.stop_gradient(jnp.asarray(x)))
-  spread = jnp.std(x, axis=0)
-  floor = jnp.maximum(min_scale * spread, 1e-6)
-  log_spread = jnp.log(jnp.maximum(spread, 1e-6))
+  centre, spread = jnp.mean(x, axis=0), jnp.std(x, axis=0)
+  spread = jnp.where(spread > 0, spread, 1)
+  # In units of the variables' standard deviations, to which the model is indifferent.
+  x = (x - centre) / spread
+  floor = jnp.maximum(min_scale, 1e-6)
 
   def run(key: jax.Array) -> tuple[GaussianMixture, jax.Array]:
-    mean = far_apart(key, x / jnp.exp(log_spread), num_components) * jnp.exp(log_spread)
+    mean = far_apart(key, x, num_components)
     # Narrower than all points together, so that components do not start as one.
-    log_scale = jnp.broadcast_to(log_spread - jnp.log(num_components) / x.shape[1], mean.shape)
+    log_scale = jnp.full_like(mean, -math.log(num_components) / x.shape[1])
 
     def step(params: GaussianMixture, _: None) -> tuple[GaussianMixture, jax.Array]:
-      log_p = jnp.mean(mixture.log_prob(x, *params))
-      return update_gmm(x, *params, min_scale=floor), log_p
+      joint = mixture.log_joint(x, *params)
+      return _maximise(x, joint, params, floor), jnp.mean(jax.nn.logsumexp(joint, axis=1))
 
     start = GaussianMixture(jnp.zeros(num_components, x.dtype), mean, log_scale)
     params, log_likelihoods = jax.lax.scan(step, start, None, length=num_steps)
@@ -150,7 +162,10 @@ def gmm_em(
   runs = jax.vmap(run)(jax.random.split(key, num_starts))
   best = jnp.argmax(runs[1][:, -1])
   params, log_likelihoods = jax.tree.map(lambda leaf: leaf[best], runs)
-  return params, log_likelihoods
+  scaled_back = GaussianMixture(
+    params.logits, centre + spread * params.mean, params.log_scale + jnp.log(spread)
+  )
+  return scaled_back, log_likelihoods - jnp.sum(jnp.log(spread))
 
 
 def far_apart(key: jax.Array, x: jax.Array, count: int) -> jax.Array:

@@ -100,7 +100,7 @@ def sample(
     [0.0, 0.0, 0.0]
 
   References:
-    Johnson, Kemp & Kotz, Univariate Discrete Distributions, 2005, section 5.3 (Gamma mixture).
+    Johnson, Kemp & Kotz, Univariate Discrete Distributions, 2005 (Gamma mixture).
   """
   dtype = jnp.result_type(log_rate, log_concentration)
   log_rate, log_concentration = promote(
@@ -140,7 +140,7 @@ def mean(log_rate: ArrayLike, log_concentration: ArrayLike) -> jax.Array:
     1.0
 
   References:
-    Johnson, Kemp & Kotz, Univariate Discrete Distributions, 2005, section 5.4.
+    Johnson, Kemp & Kotz, Univariate Discrete Distributions, 2005.
   """
   promote(None, log_rate=log_rate, log_concentration=log_concentration)
   return jnp.exp(jnp.asarray(log_rate))

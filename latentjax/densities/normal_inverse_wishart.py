@@ -6,10 +6,11 @@ Parameters `loc` (m), shape (..., D); `concentration` (kappa > 0), shape (...); 
 positive definite), shape (..., D, D); `dof` (nu > D - 1), shape (...). They are the natural ones of
 the conjugate update and not unconstrained; values out of range give NaN. All four have the same
 leading axes, or none (scalars and one matrix for every row). Results are float32 (float64 for
-float64 inputs).
+float64 inputs); samples keep the dtype of loc and scale_matrix.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +60,7 @@ def log_prob(
     -2.112086...
 
   References:
-    Murphy, Machine Learning: A Probabilistic Perspective, 2012, eq. 4.200 to 4.204.
+    Murphy, Machine Learning: A Probabilistic Perspective, 2012.
   """
   params = _promote(loc, concentration, scale_matrix, dof, {"mean": mean}, covariance)
   mean, loc, concentration, dof, scale_matrix, covariance = params
@@ -121,13 +122,15 @@ def sample(
     ((2,), (2, 2))
 
   References:
-    Murphy, Machine Learning: A Probabilistic Perspective, 2012, eq. 4.200.
+    Murphy, Machine Learning: A Probabilistic Perspective, 2012.
     Smith & Hocking, Algorithm AS 53: Wishart Variate Generator, 1972.
   """
   dtype = jnp.result_type(loc, scale_matrix)
   loc, concentration, dof, scale_matrix = _promote(loc, concentration, scale_matrix, dof, {})
   dim = loc.shape[-1]
-  leading = jnp.broadcast_shapes(loc.shape[:-1], dof.shape)
+  leading = jnp.broadcast_shapes(
+    loc.shape[:-1], concentration.shape, dof.shape, scale_matrix.shape[:-2]
+  )
 
   def draw(row_key: jax.Array, shape: Shape, dof: jax.Array) -> jax.Array:
     key_gamma, key_normal = jax.random.split(row_key)
@@ -142,8 +145,9 @@ def sample(
   factor = jnp.linalg.cholesky(scale_matrix)
   # Column j of A^-1 C^T belongs to row j of C: the rows of the root C A^-T.
   root = gaussian_full.solve(noise[..., None, :, :-1], factor)
-  shift = jnp.einsum("...ij,...j->...i", root, noise[..., -1]) / jnp.sqrt(concentration)[..., None]
-  covariance = jnp.einsum("...ij,...kj->...ik", root, root)
+  dot = partial(jnp.einsum, precision="highest")
+  shift = dot("...ij,...j->...i", root, noise[..., -1]) / jnp.sqrt(concentration)[..., None]
+  covariance = dot("...ij,...kj->...ik", root, root)
   return (loc + shift).astype(dtype), covariance.astype(dtype)
 
 
@@ -173,7 +177,7 @@ def mean(
     [[0.5]]
 
   References:
-    Murphy, Machine Learning: A Probabilistic Perspective, 2012, eq. 4.167 (inverse Wishart).
+    Murphy, Machine Learning: A Probabilistic Perspective, 2012 (inverse Wishart).
   """
   loc, _, dof, scale_matrix = _promote(loc, concentration, scale_matrix, dof, {})
   return loc, scale_matrix / (dof - loc.shape[-1] - 1)[..., None, None]
@@ -219,7 +223,7 @@ def posterior(
     ([1.0], 2.0, [[3.0]], 2.0)
 
   References:
-    Murphy, Machine Learning: A Probabilistic Perspective, 2012, eq. 4.209 to 4.214.
+    Murphy, Machine Learning: A Probabilistic Perspective, 2012.
   """
   check_float(x=x, weights=weights)
   prior = _promote(loc, concentration, scale_matrix, dof, {})
@@ -235,11 +239,12 @@ def posterior(
   x, weights, loc, concentration, dof, scale_matrix = widen(x, weights, *prior)
   count = jnp.sum(weights)
   total = concentration + count
-  loc_new = (concentration * loc + weights @ x) / total
+  dot = partial(jnp.matmul, precision="highest")
+  loc_new = (concentration * loc + dot(weights, x)) / total
   # Scatter around the new loc, with the prior as points at the old one: equal to the formula, and
   # defined for n = 0.
   around, shift = x - loc_new, loc - loc_new
-  scatter = (weights[:, None] * around).T @ around + concentration * jnp.outer(shift, shift)
+  scatter = dot((weights[:, None] * around).T, around) + concentration * jnp.outer(shift, shift)
   return loc_new, total, scale_matrix + scatter, dof + count
 
 

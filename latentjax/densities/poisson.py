@@ -47,7 +47,7 @@ def log_prob(x: ArrayLike, log_rate: ArrayLike, *, event_ndim: int = 1) -> jax.A
     -1.693147...
 
   References:
-    Loader, Fast and Accurate Computation of Binomial Probabilities, 2000, section 4 (Poisson).
+    Loader, Fast and Accurate Computation of Binomial Probabilities, 2000 (Poisson).
   """
   x, log_rate = promote(event_ndim, x=counts_to_float(x), log_rate=log_rate)
   return sum_event(poisson_log_prob(jax.lax.stop_gradient(x), log_rate), event_ndim)
@@ -116,7 +116,7 @@ def mean(log_rate: ArrayLike) -> jax.Array:
     1.0
 
   References:
-    Johnson, Kemp & Kotz, Univariate Discrete Distributions, 2005, section 4.3.
+    Johnson, Kemp & Kotz, Univariate Discrete Distributions, 2005.
   """
   promote(None, log_rate=log_rate)
   return jnp.exp(jnp.asarray(log_rate))
@@ -146,7 +146,7 @@ def kl(log_rate_q: ArrayLike, log_rate_p: ArrayLike, *, event_ndim: int = 1) -> 
     0.718281...
 
   References:
-    Cover & Thomas, Elements of Information Theory, 2006, eq. 2.26 (definition; the sum is direct).
+    Cover & Thomas, Elements of Information Theory, 2006 (definition; the sum is direct).
   """
   log_rate_q, log_rate_p = promote(event_ndim, log_rate_q=log_rate_q, log_rate_p=log_rate_p)
   divergence = jnp.exp(log_rate_q) * exp_remainder(log_rate_p - log_rate_q)

@@ -25,6 +25,7 @@ from latentjax.densities._sphere import (
   log_area,
   point_at_angle,
   promote_directions,
+  sum_by_concentration,
 )
 
 __all__ = ["entropy", "kl_uniform", "log_prob", "mean", "sample"]
@@ -63,7 +64,7 @@ def log_prob(
     -2.53102...
 
   References:
-    De Cao & Aziz, The Power Spherical Distribution, 2020, eq. 6, 7. arXiv:2006.04437
+    De Cao & Aziz, The Power Spherical Distribution, 2020. arXiv:2006.04437
   """
   x, direction, log_concentration = promote_directions(
     event_ndim, {"x": x, "direction": direction}, {"log_concentration": log_concentration}
@@ -113,7 +114,7 @@ def sample(
     [[...0.0, ...0.0, 1.0]]
 
   References:
-    De Cao & Aziz, The Power Spherical Distribution, 2020, algorithm 1. arXiv:2006.04437
+    De Cao & Aziz, The Power Spherical Distribution, 2020. arXiv:2006.04437
   """
   dtype = jnp.result_type(direction, log_concentration)
   direction, log_concentration = promote_directions(
@@ -160,7 +161,7 @@ def mean(direction: ArrayLike, log_concentration: ArrayLike) -> jax.Array:
     [0.0, 0.5]
 
   References:
-    De Cao & Aziz, The Power Spherical Distribution, 2020, table 1. arXiv:2006.04437
+    De Cao & Aziz, The Power Spherical Distribution, 2020. arXiv:2006.04437
   """
   dtype = jnp.result_type(direction, log_concentration)
   direction, log_concentration = promote_directions(
@@ -198,16 +199,9 @@ def entropy(
     2.53102...
 
   References:
-    De Cao & Aziz, The Power Spherical Distribution, 2020, eq. 12. arXiv:2006.04437
+    De Cao & Aziz, The Power Spherical Distribution, 2020. arXiv:2006.04437
   """
-  direction, log_concentration = promote_directions(
-    event_ndim, {"direction": direction}, {"log_concentration": log_concentration}
-  )
-  dim = direction.shape[-1]
-  leading = jnp.broadcast_shapes(direction.shape[:-1], log_concentration.shape)
-  kappa = jnp.broadcast_to(jnp.exp(log_concentration), leading)
-  log_peak, slope = jax.jvp(lambda k: _log_peak(k, dim), (kappa,), (jnp.ones_like(kappa),))
-  return sum_event(kappa * slope - log_peak, event_ndim - 1)
+  return sum_by_concentration(_entropy, direction, log_concentration, event_ndim)
 
 
 def kl_uniform(
@@ -236,13 +230,15 @@ def kl_uniform(
     0.193147...
 
   References:
-    De Cao & Aziz, The Power Spherical Distribution, 2020, eq. 13. arXiv:2006.04437
+    De Cao & Aziz, The Power Spherical Distribution, 2020. arXiv:2006.04437
   """
-  direction, log_concentration = promote_directions(
-    event_ndim, {"direction": direction}, {"log_concentration": log_concentration}
-  )
-  per_event = entropy(direction, log_concentration)
-  return sum_event(log_area(direction.shape[-1]) - per_event, event_ndim - 1)
+  missing = lambda kappa, dim: log_area(dim) - _entropy(kappa, dim)
+  return sum_by_concentration(missing, direction, log_concentration, event_ndim)
+
+
+def _entropy(kappa: jax.Array, dim: int) -> jax.Array:
+  log_peak, slope = jax.jvp(lambda k: _log_peak(k, dim), (kappa,), (jnp.ones_like(kappa),))
+  return kappa * slope - log_peak
 
 
 def _log_peak(kappa: jax.Array, dim: int) -> jax.Array:

@@ -46,9 +46,9 @@ def combine(
     [[0.5]]
 
   References:
-    Wu & Goodman, Multimodal Generative Models for Scalable Weakly-Supervised Learning (MVAE), 2018,
-      section 2.2. arXiv:1802.05335
-    Cao & Fleet, Generalized Product of Experts, 2014, section 2. arXiv:1410.7827
+    Wu & Goodman, Multimodal Generative Models for Scalable Weakly-Supervised Learning (MVAE), 2018.
+      arXiv:1802.05335
+    Cao & Fleet, Generalized Product of Experts, 2014. arXiv:1410.7827
   """
   check_float(mean=mean, log_scale=log_scale)
   check_rank(3, mean=mean)

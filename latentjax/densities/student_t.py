@@ -110,12 +110,12 @@ def sample(
 
   References:
     Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.158.
-    Figurnov et al., Implicit Reparameterization Gradients, 2018, section 4. arXiv:1805.08498
+    Figurnov et al., Implicit Reparameterization Gradients, 2018. arXiv:1805.08498
   """
   dtype = jnp.result_type(mean, log_scale, log_df)
   mean, log_scale, log_df = promote(None, mean=mean, log_scale=log_scale, log_df=log_df)
-  half_df = jnp.broadcast_to(0.5 * jnp.exp(log_df), jnp.broadcast_shapes(mean.shape, log_df.shape))
-  half_df = jnp.broadcast_to(half_df, jnp.broadcast_shapes(half_df.shape, log_scale.shape))
+  shape = jnp.broadcast_shapes(mean.shape, log_scale.shape, log_df.shape)
+  half_df = jnp.broadcast_to(0.5 * jnp.exp(log_df), shape)
 
   def draw(row_key: jax.Array, shape: tuple[int, ...], half_df: jax.Array) -> jax.Array:
     key_normal, key_gamma = jax.random.split(row_key)
@@ -150,7 +150,7 @@ def mean(mean: ArrayLike, log_scale: ArrayLike, log_df: ArrayLike) -> jax.Array:
     [1.0, 1.0]
 
   References:
-    Bishop, Pattern Recognition and Machine Learning, 2006, eq. 2.164.
+    Bishop, Pattern Recognition and Machine Learning, 2006, section 2.3.7.
   """
   promote(None, mean=mean, log_scale=log_scale, log_df=log_df)
   return jnp.asarray(mean)
@@ -184,7 +184,7 @@ def entropy(
     2.53102...
 
   References:
-    Cover & Thomas, Elements of Information Theory, 2006, table 17.1.
+    Cover & Thomas, Elements of Information Theory, 2006.
   """
   mean, log_scale, log_df = promote(event_ndim, mean=mean, log_scale=log_scale, log_df=log_df)
   log_half_df = log_df - _LOG_2

@@ -25,6 +25,7 @@ from latentjax.densities._sphere import (
   log_area,
   point_at_angle,
   promote_directions,
+  sum_by_concentration,
 )
 
 __all__ = ["entropy", "kl", "kl_uniform", "log_prob", "mean", "sample"]
@@ -65,7 +66,7 @@ def log_prob(
     -2.53102...
 
   References:
-    Davidson et al., Hyperspherical Variational Auto-Encoders, 2018, eq. 4, 5. arXiv:1804.00891
+    Davidson et al., Hyperspherical Variational Auto-Encoders, 2018. arXiv:1804.00891
   """
   x, direction, log_concentration = promote_directions(
     event_ndim, {"x": x, "direction": direction}, {"log_concentration": log_concentration}
@@ -116,9 +117,9 @@ def sample(
     [[...0.0, ...0.0, 1.0]]
 
   References:
-    Wood, Simulation of the von Mises Fisher Distribution, 1994, algorithm VM*.
-    Davidson et al., Hyperspherical Variational Auto-Encoders, 2018, algorithm 1. arXiv:1804.00891
-    Figurnov et al., Implicit Reparameterization Gradients, 2018, eq. 5. arXiv:1805.08498
+    Wood, Simulation of the von Mises Fisher Distribution, 1994.
+    Davidson et al., Hyperspherical Variational Auto-Encoders, 2018. arXiv:1804.00891
+    Figurnov et al., Implicit Reparameterization Gradients, 2018. arXiv:1805.08498
   """
   dtype = jnp.result_type(direction, log_concentration)
   direction, log_concentration = promote_directions(
@@ -165,7 +166,7 @@ def mean(direction: ArrayLike, log_concentration: ArrayLike) -> jax.Array:
     [0.0, 1.0]
 
   References:
-    Mardia & Jupp, Directional Statistics, 2000, eq. 9.3.9.
+    Mardia & Jupp, Directional Statistics, 2000.
   """
   dtype = jnp.result_type(direction, log_concentration)
   direction, log_concentration = promote_directions(
@@ -203,16 +204,10 @@ def entropy(
     2.53102...
 
   References:
-    Davidson et al., Hyperspherical Variational Auto-Encoders, 2018, appendix B (as part of the
-      divergence). arXiv:1804.00891
+    Davidson et al., Hyperspherical Variational Auto-Encoders, 2018 (as part of the divergence).
+      arXiv:1804.00891
   """
-  direction, log_concentration = promote_directions(
-    event_ndim, {"direction": direction}, {"log_concentration": log_concentration}
-  )
-  leading = jnp.broadcast_shapes(direction.shape[:-1], log_concentration.shape)
-  kappa = jnp.broadcast_to(jnp.exp(log_concentration), leading)
-  log_norm, shortfall = _log_norm_and_shortfall(kappa, direction.shape[-1])
-  return sum_event(log_norm + kappa * shortfall, event_ndim - 1)
+  return sum_by_concentration(_entropy, direction, log_concentration, event_ndim)
 
 
 def kl_uniform(
@@ -241,13 +236,10 @@ def kl_uniform(
     0.15159...
 
   References:
-    Davidson et al., Hyperspherical Variational Auto-Encoders, 2018, eq. 6. arXiv:1804.00891
+    Davidson et al., Hyperspherical Variational Auto-Encoders, 2018. arXiv:1804.00891
   """
-  direction, log_concentration = promote_directions(
-    event_ndim, {"direction": direction}, {"log_concentration": log_concentration}
-  )
-  per_event = entropy(direction, log_concentration)
-  return sum_event(log_area(direction.shape[-1]) - per_event, event_ndim - 1)
+  missing = lambda kappa, dim: log_area(dim) - _entropy(kappa, dim)
+  return sum_by_concentration(missing, direction, log_concentration, event_ndim)
 
 
 def kl(
@@ -285,8 +277,8 @@ def kl(
     0.0
 
   References:
-    Derived from the density of Davidson et al., Hyperspherical Variational Auto-Encoders, 2018,
-      eq. 4. arXiv:1804.00891
+    Derived from the density of Davidson et al., Hyperspherical Variational Auto-Encoders, 2018.
+      arXiv:1804.00891
   """
   direction_q, direction_p, log_concentration_q, log_concentration_p = promote_directions(
     event_ndim,
@@ -302,11 +294,16 @@ def kl(
   return sum_event(divergence, event_ndim - 1)
 
 
+def _entropy(kappa: jax.Array, dim: int) -> jax.Array:
+  log_norm, shortfall = _log_norm_and_shortfall(kappa, dim)
+  return log_norm + kappa * shortfall
+
+
 def _log_norm(kappa: jax.Array, dim: int) -> jax.Array:
   """log of the integral of exp(kappa (mu . x - 1)) over the sphere."""
   # Beyond this limit it falls like kappa^-(D - 1) / 2 to the last digit, while the second derivatives
-  # of the general formula leave the range of float32.
-  limit = 1e7 * dim
+  # of the general formula leave the range of the dtype.
+  limit = dim / float(jnp.finfo(kappa.dtype).eps)
   log_value = log_bessel(0.5 * dim - 1, jnp.minimum(kappa, limit))[0]
   log_value -= 0.5 * (dim - 1) * jnp.log(jnp.maximum(kappa / limit, 1))
   return log_value + 0.5 * dim * math.log(2 * math.pi)

@@ -142,7 +142,7 @@ def mean(log_rate: ArrayLike, log_concentration: ArrayLike, logits: ArrayLike) -
     0.5
 
   References:
-    Johnson, Kemp & Kotz, Univariate Discrete Distributions, 2005, section 8.2 (added zeros).
+    Johnson, Kemp & Kotz, Univariate Discrete Distributions, 2005 (added zeros).
   """
   promote(None, log_rate=log_rate, log_concentration=log_concentration, logits=logits)
   return jax.nn.sigmoid(-jnp.asarray(logits)) * jnp.exp(jnp.asarray(log_rate))

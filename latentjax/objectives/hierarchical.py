@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from latentjax.checks import check_positive_int
 from latentjax.densities import bernoulli, gaussian
-from latentjax.losses.importance import effective_sample_size, iwae_bound
-from latentjax.objectives.iwae import map_samples
+from latentjax.losses.importance import iwae_bound
+from latentjax.objectives.iwae import map_samples, weight_metrics
 from latentjax.objectives.latent_model import (
   Batch,
   BoundTerms,
@@ -131,13 +131,7 @@ def hierarchical_iwae(
       params, key, x, num_samples=num_samples, block_size=block_size, axis_name=axis_name
     )
     value = bound(log_w)
-    metrics = {
-      "bound": value,
-      "elbo": log_w,
-      "effective_sample_size": effective_sample_size(log_w),
-    }
-    means = {n: jnp.mean(jax.lax.stop_gradient(v)).astype(jnp.float32) for n, v in metrics.items()}
-    return -jnp.mean(value), (model_state, means)
+    return -jnp.mean(value), (model_state, weight_metrics(value, log_w))
 
   def one_sample(params: Params, key: jax.Array, x: jax.Array) -> BoundTerms:
     log_p_x, log_w = sample_terms(params, key, posterior(encode_fns[0], params, x), x, None)

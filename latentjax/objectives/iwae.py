@@ -108,7 +108,7 @@ def iwae(
     2.07944...
 
   References:
-    Burda et al., Importance Weighted Autoencoders, 2016, eq. 8. arXiv:1509.00519
+    Burda et al., Importance Weighted Autoencoders, 2016. arXiv:1509.00519
     Li & Turner, Renyi Divergence Variational Inference, 2016. arXiv:1602.02311
     Rainforth et al., Tighter Variational Bounds are Not Necessarily Better, 2018. arXiv:1802.04537
     Roeder et al., Sticking the Landing, 2017. arXiv:1703.09194
@@ -158,13 +158,7 @@ def iwae(
     for log_w_inference in inference:  # the gradient alone
       inferred = jnp.mean(q_bound(log_w_inference))
       loss -= inferred - stop_gradient(inferred)
-    metrics = {
-      "bound": value,
-      "elbo": log_w,
-      "effective_sample_size": effective_sample_size(log_w),
-    }
-    metrics = {n: jnp.mean(v).astype(jnp.float32) for n, v in stop_gradient(metrics).items()}
-    return loss, (model_state, metrics)
+    return loss, (model_state, weight_metrics(value, log_w))
 
   model = vae(encode_fn, decode_fn, latent_dim=latent_dim, likelihood=likelihood, prior=prior)
   return model._replace(objective=objective)
@@ -177,6 +171,16 @@ def map_samples(fn: Callable, *args: jax.Array, block_size: int | None) -> Any:
   # The loop keeps the compiler from merging the two forward passes; a barrier would only cost time.
   again = jax.checkpoint(lambda args: fn(*args), prevent_cse=False)
   return jax.lax.map(again, args, batch_size=block_size)
+
+
+def weight_metrics(bound: jax.Array, log_w: jax.Array, **others: jax.Array) -> Metrics:
+  """Means over the batch, float32 and detached, of a bound, of what the log weights tell, and others."""
+  log_w = stop_gradient(log_w)
+  metrics = {"bound": bound, "elbo": log_w, "effective_sample_size": effective_sample_size(log_w)}
+  return {
+    name: jnp.mean(stop_gradient(value)).astype(jnp.float32)
+    for name, value in (metrics | others).items()
+  }
 
 
 def _dreg_scales(bound: BoundFn, log_w: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from latentjax.densities import gaussian
+from latentjax.densities import gaussian, mixture
 from latentjax.objectives.latent_model import EncodeFn, Params, Prior
 
 __all__ = ["mixture_prior", "vamp_prior"]
@@ -61,20 +61,7 @@ def mixture_prior(components_fn: ComponentsFn) -> Prior:
   """
 
   def log_prob(params: Params, z: jax.Array) -> jax.Array:
-    logits, mean, log_scale = components_fn(params)
-
-    @jax.checkpoint
-    def add(
-      total: jax.Array, column: tuple[jax.Array, jax.Array, jax.Array]
-    ) -> tuple[jax.Array, None]:
-      z, mean, log_scale = column
-      mean, log_scale = (c.reshape(*(1,) * z.ndim, -1) for c in (mean, log_scale))
-      return total + gaussian.log_prob(z[..., None], mean, log_scale, event_ndim=0), None
-
-    # One latent variable at a time: an array of K Z numbers per point is never made.
-    start = jnp.broadcast_to(jax.nn.log_softmax(logits), (*z.shape[:-1], logits.shape[0]))
-    columns = (jnp.moveaxis(z, -1, 0), mean.T, log_scale.T)
-    return jax.nn.logsumexp(jax.lax.scan(add, start, columns)[0], axis=-1)
+    return mixture.log_prob(z, *components_fn(params))
 
   def sample(params: Params, key: jax.Array, num_samples: int) -> jax.Array:
     logits, mean, log_scale = components_fn(params)

@@ -12,10 +12,9 @@ from latentjax.densities import bernoulli, gaussian
 from latentjax.losses.importance import (
   chi2_divergence_bound,
   chi2_proposal_loss,
-  effective_sample_size,
   iwae_bound,
 )
-from latentjax.objectives.iwae import map_samples
+from latentjax.objectives.iwae import map_samples, weight_metrics
 from latentjax.objectives.latent_model import (
   Batch,
   DecodeFn,
@@ -113,15 +112,8 @@ def vis(
 
     model, proposal = map_samples(one, jnp.arange(num_samples), block_size=block_size)
     bound = iwae_bound(model)
-    log_w = stop_gradient(model)
-    metrics = {
-      "bound": bound,
-      "elbo": log_w,
-      "chi2": chi2_divergence_bound(log_w),
-      "effective_sample_size": effective_sample_size(log_w),
-    }
-    means = {n: jnp.mean(stop_gradient(v)).astype(jnp.float32) for n, v in metrics.items()}
-    return jnp.mean(chi2_proposal_loss(proposal) - bound), (model_state, means)
+    metrics = weight_metrics(bound, model, chi2=chi2_divergence_bound(stop_gradient(model)))
+    return jnp.mean(chi2_proposal_loss(proposal) - bound), (model_state, metrics)
 
   model = vae(encode_fn, decode_fn, latent_dim=latent_dim, likelihood=likelihood, prior=prior)
   return model._replace(objective=objective)

@@ -1,4 +1,4 @@
-"""Pairs of the members of two sets."""
+"""Pairs of the members of two sets: distances, soft minima, potentials."""
 
 import jax
 import jax.numpy as jnp
@@ -31,3 +31,24 @@ def distances(x: jax.Array, y: jax.Array, kind: str) -> jax.Array:
     return 0.5 * squared
   # Of a member to itself the distance is 0, and so is the gradient.
   return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+
+
+def soft_minimum(costs: jax.Array, epsilon: float) -> jax.Array:
+  """-epsilon log of the mean of exp(-costs / epsilon) over the last axis."""
+  least = jax.lax.stop_gradient(jnp.min(costs, axis=-1, keepdims=True))
+  excess = costs - least
+  # A compiled program may compute the costs a second time here and round them otherwise than for the
+  # minimum: large ones are then below it, by enough for the exponential to overflow.
+  excess += jax.lax.stop_gradient(jnp.maximum(excess, 0) - excess)
+  return least[..., 0] - epsilon * jnp.log(jnp.mean(jnp.exp(-excess / epsilon), axis=-1))
+
+
+def self_potential(costs: jax.Array, epsilon: float, num_iterations: int) -> jax.Array:
+  """Potential of the transport of a set to itself, shape (B, S), for its own costs (B, S, S)."""
+
+  def iterate(potential: jax.Array, _: None) -> tuple[jax.Array, None]:
+    # Half-way steps converge fast.
+    return 0.5 * (potential + soft_minimum(costs - potential[:, None], epsilon)), None
+
+  start = jnp.zeros_like(costs[:, :, 0])
+  return jax.lax.scan(iterate, start, None, length=num_iterations)[0]

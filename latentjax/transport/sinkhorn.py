@@ -1,13 +1,11 @@
 """Entropic optimal transport between two sets of samples, debiased."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice, check_positive_int, check_range
-from latentjax.transport._pairs import as_sets, distances
+from latentjax.transport._pairs import as_sets, distances, self_potential, soft_minimum
 
 __all__ = ["sinkhorn_divergence"]
 
@@ -62,26 +60,24 @@ def sinkhorn_divergence(
   check_positive_int(num_iterations=num_iterations)
   check_choice(("half_squared", "euclidean"), cost=cost)
 
-  def entropic_cost(a: jax.Array, b: jax.Array) -> jax.Array:
-    # Half-way steps converge fast where both sets are the same, and f = g is the solution.
-    step = 0.5 if a is b else 1.0
-    return _dual_value(distances(a, b, cost), epsilon, num_iterations, step)
+  def own(members: jax.Array) -> jax.Array:
+    """Half the entropic cost of a set and itself, for which both potentials are the same."""
+    costs = distances(members, members, cost)
+    potential = self_potential(costs, epsilon, num_iterations)
+    return jnp.mean(soft_minimum(costs - potential[:, None], epsilon), axis=1)
 
-  return entropic_cost(x, y) - 0.5 * entropic_cost(x, x) - 0.5 * entropic_cost(y, y)
+  return _dual_value(distances(x, y, cost), epsilon, num_iterations) - own(x) - own(y)
 
 
-def _dual_value(costs: jax.Array, epsilon: float, num_iterations: int, step: float) -> jax.Array:
+def _dual_value(costs: jax.Array, epsilon: float, num_iterations: int) -> jax.Array:
   """Dual value after some iterations, for costs (B, S, R); a lower bound that rises to the optimum."""
-
-  def soft_minimum(costs: jax.Array, potential: jax.Array) -> jax.Array:
-    exponent = (potential[:, None] - costs) / epsilon
-    return epsilon * (math.log(costs.shape[2]) - jax.nn.logsumexp(exponent, axis=2))
+  transposed = jnp.swapaxes(costs, 1, 2)
 
   def iterate(f: jax.Array, _: None) -> tuple[jax.Array, None]:
-    g = soft_minimum(jnp.swapaxes(costs, 1, 2), f)
-    return (1 - step) * f + step * soft_minimum(costs, g), None
+    g = soft_minimum(transposed - f[:, None], epsilon)
+    return soft_minimum(costs - g[:, None], epsilon), None
 
   f, _ = jax.lax.scan(iterate, jnp.zeros_like(costs[:, :, 0]), None, length=num_iterations)
-  g = soft_minimum(jnp.swapaxes(costs, 1, 2), f)
+  g = soft_minimum(transposed - f[:, None], epsilon)
   # One marginal is now exact, so the term of the dual that sums the plan vanishes.
   return jnp.mean(f, axis=1) + jnp.mean(g, axis=1)

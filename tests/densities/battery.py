@@ -48,6 +48,12 @@ class Family(NamedTuple):
     return list(inspect.signature(self.module.mean).parameters)[: len(self.params)]
 
 
+def jit(fn: Callable) -> Callable:
+  """`jax.jit` with hyper-parameters static: one program instead of one for every operation."""
+  params = inspect.signature(fn).parameters.values()
+  return jax.jit(fn, static_argnames=[p.name for p in params if p.kind is p.KEYWORD_ONLY])
+
+
 def check_log_prob(family: Family) -> None:
   bad = _bad_params(family, family.names, [family.x])
   check_kernel(
@@ -108,6 +114,7 @@ def check_mean(family: Family) -> None:
   np.testing.assert_allclose(jax.jit(family.module.mean)(*params), expected, rtol=1e-4, atol=1e-5)
   low = [param.astype(jnp.bfloat16) for param in params]
   assert jax.eval_shape(family.module.mean, *low).dtype == jnp.bfloat16
+  check_per_device(family.module.mean, *params)
   _assert_finite(family, lambda *params: family.module.mean(*params).sum())
 
 
@@ -137,14 +144,20 @@ def check_sample(family: Family, num_tiles: int = 250, rows: bool = True) -> Non
     check_rows(family.module.sample, some, x[:, : 2 * B])
 
 
+def check_per_device(fn: Callable, *args: jax.Array, specs: tuple = P("devices")) -> None:
+  """What a device computes from its rows can be traced: loops carry what is not the same on all."""
+  local = jax.shard_map(fn, mesh=_mesh(), in_specs=specs, out_specs=P("devices"))
+  whole, split = (jax.eval_shape(f, *args) for f in (fn, local))
+  assert whole.shape == split.shape
+
+
 def check_rows(sample: Callable, params: tuple[jax.Array, ...], x: jax.Array) -> None:
   """A batch over devices gets the two samples `x` of key(1) that it gets on one; shapes, dtypes."""
   assert np.any(x[0] != x[1]) and np.any(x[:, 0] != x[:, B])
-  mesh = Mesh(np.array(jax.devices()[:4]), ("devices",))
   specs = (P(), *[P("devices")] * len(params))
   local = jax.shard_map(
     partial(sample, num_samples=2, axis_name="devices"),
-    mesh=mesh,
+    mesh=_mesh(),
     in_specs=specs,
     out_specs=P(None, "devices"),
   )
@@ -158,6 +171,10 @@ def check_rows(sample: Callable, params: tuple[jax.Array, ...], x: jax.Array) ->
     sample(jax.random.key(1), *params, num_samples=0)
   with pytest.raises(TypeError, match="must be a floating point array, got int"):
     sample(jax.random.key(1), jnp.zeros(params[0].shape, int), *params[1:])
+
+
+def _mesh() -> Mesh:
+  return Mesh(np.array(jax.devices()[:4]), ("devices",))
 
 
 def _check_moments(family: Family, tiles: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Independent Bernoulli variables against scipy, enumeration and known moments."""
 
+import battery
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +23,7 @@ BAD_SHAPES = [
 
 def test_log_prob():
   check_kernel(
-    bernoulli.log_prob,
+    battery.jit(bernoulli.log_prob),
     (X, LOGITS),
     oracle=lambda x, logits: stats.bernoulli.logpmf(x, special.expit(logits)).sum(1),
     extreme=[(X, SURE), (X, -SURE), (0.5 * X, SURE)],
@@ -60,7 +61,7 @@ def test_log_prob_keeps_its_digits_and_its_gradient_at_the_corners():
 
 def test_mean():
   check_kernel(
-    bernoulli.mean,
+    battery.jit(bernoulli.mean),
     (LOGITS,),
     oracle=special.expit,
     extreme=[(SURE,)],
@@ -70,7 +71,7 @@ def test_mean():
 
 def test_entropy():
   check_kernel(
-    bernoulli.entropy,
+    battery.jit(bernoulli.entropy),
     (LOGITS,),
     oracle=lambda logits: stats.bernoulli(special.expit(logits)).entropy().sum(1),
     extreme=[(SURE,), (0 * SURE,)],
@@ -93,7 +94,7 @@ def test_kl():
     return (special.rel_entr(q, p) + special.rel_entr(1 - q, 1 - p)).sum(1)
 
   check_kernel(
-    bernoulli.kl,
+    battery.jit(bernoulli.kl),
     (LOGITS, LOGITS_P),
     oracle=enumerated,
     extreme=[(SURE, -SURE), (SURE, SURE), (SURE, LOGITS)],
@@ -103,7 +104,7 @@ def test_kl():
 
 def test_sample():
   check_kernel(
-    bernoulli.sample,
+    battery.jit(bernoulli.sample),
     (LOGITS,),
     key=jax.random.key(0),
     kwargs={"num_samples": K},

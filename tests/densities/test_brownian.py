@@ -103,7 +103,7 @@ def test_divergence_is_that_of_the_heat_kernel_up_to_the_square_of_the_time(case
 def test_kl_uniform():
   log_time = RNG.uniform(-4, -3, B)
   check_kernel(
-    brownian.kl_uniform,
+    jax.jit(brownian.kl_uniform, static_argnames="manifold"),
     (log_time,),
     kwargs={"manifold": manifolds.sphere(dim=2)},
     oracle=np.array([exact_kl(CASES["sphere"], t) for t in np.exp(log_time)]),

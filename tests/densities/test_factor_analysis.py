@@ -30,7 +30,7 @@ def drawn(count, loadings=LOADINGS):
 
 def test_log_prob():
   check_kernel(
-    factor_analysis.log_prob,
+    jax.jit(factor_analysis.log_prob),
     ARGS,
     oracle=lambda x, m, w, s: stats.multivariate_normal(m, covariance(w, s)).logpdf(x),
     batch_axes=(0, None, None, None),
@@ -42,6 +42,20 @@ def test_log_prob():
       ((X.astype(int), *ARGS[1:]), {}, TypeError, "x must be a floating point array"),
     ],
   )
+
+
+def test_log_prob_keeps_its_digits_when_the_noise_is_small():
+  log_scale = LOG_SCALE - 7
+  x = (
+    MEAN
+    + RNG.standard_normal((B, Z)) @ LOADINGS.T
+    + RNG.standard_normal((B, D)) * np.exp(log_scale)
+  )
+  args = [np.float32(arg) for arg in (x, MEAN, LOADINGS, log_scale)]
+  got = jax.jit(factor_analysis.log_prob)(*args)
+  x, mean, loadings, log_scale = (arg.astype(float) for arg in args)
+  expected = stats.multivariate_normal(mean, covariance(loadings, log_scale)).logpdf(x)
+  np.testing.assert_allclose(got, expected, atol=5e-3)
 
 
 def test_posterior_is_the_conditional_of_the_joint_gaussian():

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import battery
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +36,7 @@ def bad(*shapes, name):
 
 def test_log_prob():
   check_kernel(
-    gaussian.log_prob,
+    battery.jit(gaussian.log_prob),
     (X, MEAN, LOG_SCALE),
     oracle=lambda x, m, s: stats.norm.logpdf(x, m, np.exp(s)).sum(1),
     extreme=[(X, MEAN, WIDE), (X, MEAN, NARROW), (1e4 * X, MEAN, LOG_SCALE)],
@@ -52,7 +53,7 @@ def test_log_prob_of_one_x_under_many_means_with_a_shared_scale():
 
 def test_standard_log_prob():
   check_kernel(
-    gaussian.standard_log_prob,
+    battery.jit(gaussian.standard_log_prob),
     (X,),
     oracle=lambda x: stats.multivariate_normal(np.zeros(D)).logpdf(x),
     extreme=[(1e4 * X,)],
@@ -65,7 +66,7 @@ def test_standard_log_prob():
 
 def test_entropy():
   check_kernel(
-    gaussian.entropy,
+    battery.jit(gaussian.entropy),
     (MEAN, LOG_SCALE),
     detached=(0,),
     oracle=lambda m, s: stats.norm.entropy(m, np.exp(s)).sum(1),
@@ -98,7 +99,7 @@ def quadrature_kl(mean_q, log_scale_q, mean_p, log_scale_p):
 def test_kl():
   args = (MEAN, LOG_SCALE, MEAN_P, LOG_SCALE_P)
   check_kernel(
-    gaussian.kl,
+    battery.jit(gaussian.kl),
     args,
     oracle=quadrature_kl(*args),
     extreme=[
@@ -112,7 +113,7 @@ def test_kl():
 
 def test_kl_standard():
   check_kernel(
-    gaussian.kl_standard,
+    battery.jit(gaussian.kl_standard),
     (MEAN, LOG_SCALE),
     oracle=quadrature_kl(MEAN, LOG_SCALE, 0 * MEAN, 0 * MEAN),
     extreme=[(MEAN, WIDE), (MEAN, NARROW), (1e4 * MEAN, LOG_SCALE)],
@@ -128,7 +129,7 @@ def test_kl_keeps_its_digits_near_zero():
 
 def test_sample():
   check_kernel(
-    gaussian.sample,
+    battery.jit(gaussian.sample),
     (MEAN, LOG_SCALE),
     key=jax.random.key(0),
     kwargs={"num_samples": K},
@@ -205,7 +206,7 @@ def test_dtypes():
 
 def test_mean():
   check_kernel(
-    gaussian.mean,
+    battery.jit(gaussian.mean),
     (MEAN, LOG_SCALE),
     detached=(1,),
     oracle=lambda m, s: m,

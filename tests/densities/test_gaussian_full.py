@@ -35,7 +35,7 @@ def scipy_log_prob(x, mean, factor):
 
 def test_log_prob():
   check_kernel(
-    gaussian_full.log_prob,
+    battery.jit(gaussian_full.log_prob),
     (X, MEAN, DIRTY),
     oracle=scipy_log_prob,
     extreme=[(X, MEAN, scaled) for scaled in SCALED],
@@ -62,7 +62,7 @@ def test_kl():
     return np.array(out)
 
   check_kernel(
-    gaussian_full.kl,
+    battery.jit(gaussian_full.kl),
     (MEAN, L, MEAN_P, L_P),
     oracle=oracle,
     extreme=[(MEAN, scaled, MEAN_P, scaled) for scaled in SCALED],

@@ -1,5 +1,6 @@
 """The optimal-variance likelihood is the maximum of the Gaussian's over its variance."""
 
+import battery
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +34,7 @@ def maximum(x, mean, shared=False):
 
 def test_log_prob_is_the_maximum_for_every_event():
   check_kernel(
-    gaussian_optimal.log_prob,
+    battery.jit(gaussian_optimal.log_prob),
     (X, MEAN),
     oracle=maximum,
     extreme=[(X, X), (1e4 * X, MEAN), (1e-9 * X, 0 * MEAN)],
@@ -43,7 +44,7 @@ def test_log_prob_is_the_maximum_for_every_event():
 
 def test_log_prob_with_one_variance_for_the_batch():
   check_kernel(
-    gaussian_optimal.log_prob,
+    battery.jit(gaussian_optimal.log_prob),
     (X, MEAN),
     kwargs={"shared": True},
     oracle=maximum,

@@ -36,7 +36,7 @@ def concrete(y, logits, temperature):
 def test_log_prob():
   corner = np.eye(C)[RNG.integers(0, C, B)]
   check_kernel(
-    gumbel_softmax.log_prob,
+    battery.jit(gumbel_softmax.log_prob),
     (Y, LOGITS),
     kwargs={"temperature": TAU},
     oracle=concrete,
@@ -48,7 +48,7 @@ def test_log_prob():
 def test_log_prob_of_log():
   """The change of variables y = exp(log y) has the Jacobian product of y, a density over log y."""
   check_kernel(
-    gumbel_softmax.log_prob_of_log,
+    battery.jit(gumbel_softmax.log_prob_of_log),
     (np.log(Y), LOGITS),
     kwargs={"temperature": TAU},
     oracle=lambda log_y, logits, temperature: (
@@ -87,7 +87,7 @@ def test_largest_element_is_a_categorical_sample(key, temperature):
 def test_sample():
   sample = partial(gumbel_softmax.sample, temperature=TAU)
   check_kernel(
-    sample,
+    battery.jit(sample),
     (LOGITS,),
     key=jax.random.key(0),
     extreme=[(1e4 * np.sign(LOGITS),)],

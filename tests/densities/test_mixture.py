@@ -5,10 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from contract import check_kernel
+from jax.sharding import PartitionSpec as P
 from scipy import special, stats
 
 from latentjax.densities import gaussian, mixture
 
+LOG_PROB = jax.jit(mixture.log_prob, static_argnames="event_ndim")
 B, M, D = 8, 4, 3
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((B, D))
@@ -36,7 +38,7 @@ def bad(verb_has_event_ndim):
 
 def test_log_prob():
   check_kernel(
-    mixture.log_prob,
+    LOG_PROB,
     (X, LOGITS, MEAN, LOG_SCALE),
     oracle=lambda *args: np.log(joint(*args).sum(1)),
     extreme=[(X, SURE, MEAN, LOG_SCALE), (X, LOGITS, MEAN, WIDE), (X, LOGITS, MEAN, NARROW)],
@@ -46,7 +48,7 @@ def test_log_prob():
 
 def test_responsibilities():
   check_kernel(
-    mixture.responsibilities,
+    jax.jit(mixture.responsibilities),
     (X, LOGITS, MEAN, LOG_SCALE),
     oracle=lambda *args: joint(*args) / joint(*args).sum(1, keepdims=True),
     extreme=[(X, SURE, MEAN, LOG_SCALE), (X, LOGITS, MEAN, WIDE), (X, LOGITS, MEAN, NARROW)],
@@ -56,14 +58,28 @@ def test_responsibilities():
 
 def test_one_mixture_as_the_prior_of_a_batch_of_samples():
   z = RNG.standard_normal((2, B, D))
-  got = mixture.log_prob(z, LOGITS[0], MEAN[0], LOG_SCALE[0])
+  got = LOG_PROB(z, LOGITS[0], MEAN[0], LOG_SCALE[0])
   shared = [np.broadcast_to(p[0], p.shape) for p in (LOGITS, MEAN, LOG_SCALE)]
   expected = [np.log(joint(points, *shared).sum(1)) for points in z]
   np.testing.assert_allclose(got, expected, rtol=1e-5)
-  got = mixture.log_prob(z, LOGITS[0], MEAN[0], LOG_SCALE[0], event_ndim=2)
+  got = LOG_PROB(z, LOGITS[0], MEAN[0], LOG_SCALE[0], event_ndim=2)
   np.testing.assert_allclose(got, np.sum(expected, 1), rtol=1e-5)
-  one = mixture.log_prob(X, LOGITS[:, :1], MEAN[:, :1], LOG_SCALE[:, :1])
+  one = LOG_PROB(X, LOGITS[:, :1], MEAN[:, :1], LOG_SCALE[:, :1])
   np.testing.assert_allclose(one, gaussian.log_prob(X, MEAN[:, 0], LOG_SCALE[:, 0]), rtol=1e-5)
+
+
+def test_memory_is_that_of_components_and_not_of_dimensions():
+  """Value and gradient of 1,000 points, 50 components and 40 dimensions, of 8 MB if all were kept."""
+  shapes = ((1000, 40), (50,), (50, 40), (50, 40))
+  args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+  total = lambda *args: mixture.log_prob(*args).sum()
+  compiled = jax.jit(jax.value_and_grad(total, (0, 1, 2, 3))).lower(*args).compile()
+  assert compiled.memory_analysis().temp_size_in_bytes < 3e6
+
+
+def test_one_mixture_for_the_rows_of_several_devices():
+  specs = (P("devices"), P(), P(), P())
+  battery.check_per_device(mixture.log_prob, X, LOGITS[0], MEAN[0], LOG_SCALE[0], specs=specs)
 
 
 def test_samples_and_their_gradient():

@@ -17,6 +17,9 @@ LABELS = RNG.integers(0, M, N)
 X = (CENTRES[LABELS] + RNG.standard_normal((N, D)) * [1.0, 0.5]).astype(np.float32)
 
 
+FIT = jax.jit(partial(gmm_em, num_components=M, num_steps=60, num_starts=4))
+
+
 def test_updates_are_those_of_scikit_learn():
   sklearn = pytest.importorskip("sklearn.mixture")
   weights, mean, scale = np.array([0.2, 0.3, 0.5]), X[:M].astype(float), np.full((M, D), 2.0)
@@ -36,19 +39,25 @@ def test_updates_are_those_of_scikit_learn():
 
 
 def test_fit_never_falls_and_finds_the_clusters(key):
-  run = jax.jit(partial(gmm_em, num_components=M, num_steps=60, num_starts=4))
-  params, log_likelihood = run(key, X + 1000)  # far from the origin, where squares lose digits
+  params, log_likelihood = FIT(key, X + 1000)  # far from the origin, where squares lose digits
   log_likelihood = np.asarray(log_likelihood, float)
   assert log_likelihood.shape == (61,) and (np.diff(log_likelihood) > -5e-4).all()
   order = np.argsort(params.mean[:, 0])
   expected = CENTRES[np.argsort(CENTRES[:, 0])] + 1000
   np.testing.assert_allclose(params.mean[order], expected, atol=0.35)
-  share = mixture.responsibilities(X + 1000, *params)
+  share = jax.jit(mixture.responsibilities)(X + 1000, *params)
   rank = np.argsort(np.argsort(params.mean[:, 0]))
   wanted = np.argsort(np.argsort(CENTRES[:, 0]))[LABELS]
   assert (rank[np.argmax(share, axis=1)] == wanted).mean() > 0.97
-  exact = np.mean(mixture.log_prob(X + 1000, *params))
+  exact = np.mean(jax.jit(mixture.log_prob)(X + 1000, *params))
   np.testing.assert_allclose(log_likelihood[-1], exact, atol=1e-4)
+
+
+def test_fit_does_not_depend_on_units(key):
+  (params, log_likelihood), (tiny, shifted) = (FIT(key, x) for x in (X, X * np.float32(2.0**-30)))
+  np.testing.assert_allclose(tiny.mean * 2**30, params.mean, rtol=1e-3, atol=1e-3)
+  np.testing.assert_allclose(tiny.log_scale, params.log_scale - 30 * np.log(2), rtol=1e-3)
+  np.testing.assert_allclose(shifted, log_likelihood + D * 30 * np.log(2), rtol=1e-5)
 
 
 def test_the_best_start_wins():

@@ -1,5 +1,8 @@
 """Normal-inverse-Wishart against scipy and Bayes' theorem."""
 
+from functools import partial
+
+import battery
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +95,17 @@ def test_samples_have_the_known_moments():
   for fn in (lambda s: np.linalg.slogdet(s)[1], lambda s: np.linalg.inv(s)[:, 0, 0]):
     a, b = fn(np.asarray(sigma, float)), fn(scipy_sigma)
     assert stats.ks_2samp(a, b).pvalue > 1e-3
+
+
+def test_rows_have_their_own_noise_whichever_parameter_has_the_batch_axis():
+  def sample(key, psi, **kwargs):
+    one = jnp.ones((), psi.dtype)
+    mean, sigma = niw.sample(key, jnp.zeros(D, psi.dtype), one, psi, 9 * one, **kwargs)
+    return jnp.concatenate([mean[..., None], sigma], axis=-1)
+
+  psi = jnp.tile(jnp.float32(PSI[0]), (2 * B, 1, 1))
+  draws = jax.jit(partial(sample, num_samples=2))(jax.random.key(1), psi)
+  battery.check_rows(sample, (psi,), draws)
 
 
 def test_posterior_refuses_shapes_that_do_not_fit():

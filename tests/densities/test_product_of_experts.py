@@ -34,7 +34,7 @@ def test_combine():
   wide, narrow = np.full((E, B, Z), 40.0), np.full((E, B, Z), -40.0)
   mixed = np.concatenate([wide[:1], narrow[1:]])
   check_kernel(
-    product_of_experts.combine,
+    jax.jit(product_of_experts.combine),
     (MEAN, LOG_SCALE, MASK),
     oracle=product,
     batch_axes=1,

@@ -103,6 +103,14 @@ def test_von_mises_fisher_keeps_its_digits_when_it_is_narrow():
     np.testing.assert_allclose(log_p, exact, rtol=2e-6)
 
 
+def test_von_mises_fisher_has_float64_digits():
+  """At kappa = 1e9 in five dimensions the Gaussian in the tangent plane is off by 1e-9."""
+  with jax.enable_x64(True):
+    log_p = von_mises_fisher.log_prob(jnp.array(MU[0]), jnp.array(MU[0]), jnp.log(jnp.float64(1e9)))
+  exact = 1.5 * np.log(1e9) - 2.5 * np.log(2 * np.pi) - np.log(special.ive(1.5, 1e9))
+  np.testing.assert_allclose(log_p, exact, rtol=3e-11)
+
+
 @pytest.mark.parametrize("order", [0, 0.5, 3, 11.5, 127, 499])
 def test_bessel_functions(order):
   x = np.array([0.01, 1, 10, 80, 1e4])

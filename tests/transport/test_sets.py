@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from contract import check_kernel
 from scipy import linalg, special, stats
 
@@ -15,6 +16,7 @@ from latentjax.transport import (
 B, S, R, D = 8, 5, 3, 4
 RNG = np.random.default_rng(0)
 X, Y = RNG.uniform(size=(B, S, D)), RNG.uniform(size=(B, R, D))
+SETTINGS = ("epsilon", "num_iterations", "cost")
 BAD = [
   ((X.astype(int), Y), {}, TypeError, "x must be a floating point"),
   ((X, Y[0]), {}, ValueError, "y must have 3 axes"),
@@ -39,7 +41,7 @@ def test_generalized_energy_distance():
     return 2 * mean(x, y) - mean(x, x) - mean(y, y)
 
   check_kernel(
-    generalized_energy_distance,
+    jax.jit(generalized_energy_distance, static_argnames="distance"),
     (X, Y),
     oracle=expected,
     atol=1e-3,
@@ -51,9 +53,9 @@ def test_generalized_energy_distance():
 def test_energy_distance_on_a_line_is_that_of_scipy():
   x, y = RNG.standard_normal((2, 1, 6, 1)).astype(np.float32)
   expected = stats.energy_distance(x.ravel(), y.ravel()) ** 2
-  got = generalized_energy_distance(x, y, distance="euclidean")
-  np.testing.assert_allclose(got, [expected], rtol=1e-5)
-  grad = jax.grad(lambda x: generalized_energy_distance(x, y, distance="euclidean").sum())(x)
+  distance = lambda x: generalized_energy_distance(x, y, distance="euclidean").sum()
+  got, grad = jax.jit(jax.value_and_grad(distance))(x)
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
   assert np.isfinite(grad).all()
 
 
@@ -65,7 +67,7 @@ def test_frechet_distance():
     return shift + [np.trace(cov(a) + cov(b)) - 2 * root(a, b) for a, b in zip(x, y)]
 
   check_kernel(
-    frechet_distance,
+    jax.jit(frechet_distance),
     (X, Y),
     oracle=expected,
     atol=1e-4,
@@ -76,18 +78,26 @@ def test_frechet_distance():
 
 def test_hausdorff_divergence():
   def expected(x, y, epsilon, **_):
-    """As a difference of kernel densities: epsilon / 2 <alpha - beta, log(k * alpha / k * beta)>."""
-    density = lambda at, of: pairs(
-      lambda a, b: np.exp(-((a - b) ** 2).sum() / 2 / epsilon), at, of
-    ).mean(2)
-    ratio = lambda at: np.log(density(at, x) / density(at, y)).mean(1)
-    return epsilon / 2 * (ratio(x) - ratio(y))
+    """As a difference of kernel densities of weighted sets, whose own density is one over the weight."""
+    kernel = lambda at, of: (
+      np.exp(-pairs(lambda a, b: ((a - b) ** 2).sum() / 2 / epsilon, at, of)) / of.shape[1]
+    )
+
+    def log_density(of, *places):
+      weight = np.ones(of.shape[:2])
+      for _ in range(200):
+        weight = np.sqrt(weight / np.einsum("bij,bj->bi", kernel(of, of), weight))
+      return [np.log(np.einsum("bij,bj->bi", kernel(at, of), weight)).mean(1) for at in places]
+
+    (of_x_at_x, of_x_at_y), (of_y_at_x, of_y_at_y) = log_density(x, x, y), log_density(y, x, y)
+    return epsilon / 2 * (of_x_at_x - of_x_at_y + of_y_at_y - of_y_at_x)
 
   check_kernel(
-    hausdorff_divergence,
+    jax.jit(hausdorff_divergence, static_argnames=SETTINGS),
     (X, Y),
     kwargs={"epsilon": 0.3},
     oracle=expected,
+    atol=1e-5,
     extreme=[(1e3 * X, Y), (X, X[:, :R])],
     bad_inputs=[
       *BAD,
@@ -95,6 +105,19 @@ def test_hausdorff_divergence():
       ((X, Y), {"cost": "iou"}, ValueError, "cost must be one of"),
     ],
   )
+
+
+@pytest.mark.parametrize("divergence", [hausdorff_divergence, sinkhorn_divergence])
+def test_costs_that_are_large_against_epsilon(divergence):
+  """From afar y is one point: transport costs the mean distance of x, its nearest member counts too."""
+  x = np.float32(1e6 * X + 1e6)
+  run = jax.jit(jax.value_and_grad(lambda x: divergence(x, Y, epsilon=0.3).sum()))
+  value, slope = run(x)
+  costs = (np.float64(x) ** 2).sum(2) / 2
+  mean, least = costs.mean(1).sum(), costs.min(1).sum()
+  expected = mean if divergence is sinkhorn_divergence else 0.5 * (mean + least)
+  np.testing.assert_allclose(value, expected, rtol=1e-5)
+  assert np.isfinite(slope).all() and np.any(slope)
 
 
 def primal(costs, epsilon):
@@ -115,7 +138,7 @@ def test_sinkhorn_divergence():
     return value(x, y) - value(x, x) / 2 - value(y, y) / 2
 
   check_kernel(
-    sinkhorn_divergence,
+    jax.jit(sinkhorn_divergence, static_argnames=SETTINGS),
     (X, Y),
     kwargs={"epsilon": 0.5, "num_iterations": 25},
     oracle=expected,
@@ -132,11 +155,20 @@ def test_sinkhorn_divergence():
 
 def test_sinkhorn_limits():
   x, y = RNG.standard_normal((2, 1, 6, 1)).astype(np.float32)
-  run = jax.jit(sinkhorn_divergence, static_argnames=("epsilon", "num_iterations", "cost"))
+  run = jax.jit(sinkhorn_divergence, static_argnames=SETTINGS)
   near = run(x, y, epsilon=0.005, num_iterations=3000, cost="euclidean")[0]
   np.testing.assert_allclose(near, stats.wasserstein_distance(x.ravel(), y.ravel()), rtol=0.03)
   far = run(x, y, epsilon=1e3)[0]
   np.testing.assert_allclose(far, (x.mean() - y.mean()) ** 2 / 2, rtol=0.02, atol=1e-3)
+
+
+def test_hausdorff_limits():
+  run = jax.jit(hausdorff_divergence, static_argnames="cost")
+  cost = np.square(X[:, :, None] - Y[:, None]).sum(3) / 2
+  nearest = cost.min(2).mean(1) / 2 + cost.min(1).mean(1) / 2
+  np.testing.assert_allclose(run(X, Y, epsilon=1e-4), nearest, rtol=1e-2)
+  means = np.square(X.mean(1) - Y.mean(1)).sum(1) / 2
+  np.testing.assert_allclose(run(X, Y, epsilon=1e3), means, rtol=0.02, atol=1e-3)
 
 
 def test_equal_sets_are_at_distance_zero_and_others_are_not():
@@ -146,5 +178,6 @@ def test_equal_sets_are_at_distance_zero_and_others_are_not():
     hausdorff_divergence,
     sinkhorn_divergence,
   ):
-    np.testing.assert_allclose(fn(X, X[:, ::-1]), 0, atol=1e-5)
-    assert (np.asarray(fn(X, Y)) > 1e-3).all(), fn
+    same, other = jax.jit(lambda x, y, fn=fn: (fn(x, x[:, ::-1]), fn(x, y)))(X, Y)
+    np.testing.assert_allclose(same, 0, atol=1e-5)
+    assert (np.asarray(other) > 1e-3).all(), fn
