@@ -13,7 +13,8 @@ import itertools
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,26 @@ import numpy as np
 from experiments.bench import worker
 from latentjax import data, objectives
 from latentjax.data.transforms import to_float
+from latentjax.densities import bernoulli
 from latentjax.models import Networks, mlp_vae
 from latentjax.training import TrainConfig, TrainState, make_optimizer, train
 from latentjax.training.call import default_fusion
+
+# The VAE, and `vae_objectives.OBJECTIVES` with the settings of vae_mlp_pythae.
+FACTORIES: dict[str, Callable[..., objectives.LatentModel]] = {
+  "": objectives.vae,
+  "beta_vae": partial(objectives.vae, beta=4.0),
+  "capacity": partial(objectives.capacity_vae, capacity=25.0, gamma=10.0),
+  "tc_vae": partial(objectives.tc_vae, dataset_size=60_000, beta=6.0),
+  "info_vae": partial(
+    objectives.info_vae,
+    alpha=0.5,
+    reg_weight=10.0,
+    kernel="imq",
+    bandwidths=[40 * scale for scale in (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)],
+  ),
+  "iwae": partial(objectives.iwae, num_samples=5),
+}
 
 
 class Side:
@@ -48,7 +66,8 @@ class Side:
     """What is trained."""
     shape, latent_dim, hidden = self.images.shape[1:], self.problem.latent_dim, self.problem.hidden
     networks = mlp_vae(shape, latent_dim, hidden=(hidden,), activation="relu")
-    return networks, objectives.vae(networks.encode_fn, networks.decode_fn, latent_dim=latent_dim)
+    make = FACTORIES[self.problem.objective]
+    return networks, make(networks.encode_fn, networks.decode_fn, latent_dim=latent_dim)
 
   def train(self, steps: int, **kwargs: Any) -> tuple[Any, float]:
     """One run in a fresh folder, and the seconds it took in all."""
@@ -83,8 +102,15 @@ class Side:
     }
 
   def negative_elbo(self, params: Any) -> float:
-    """Mean negative bound of the images agreed on, nats."""
-    bound = jax.jit(lambda key, x: self.model.bound(params, key, x).elbo)
+    """Mean negative bound of the images agreed on, or their reconstruction error, nats."""
+
+    def error(key: jax.Array, x: jax.Array) -> jax.Array:
+      mean, _ = self.model.encode(params, x)
+      return bernoulli.log_prob(x, self.networks.decode_fn(params, mean), event_ndim=3)
+
+    bound = jax.jit(
+      error if self.problem.objective else lambda key, x: self.model.bound(params, key, x).elbo
+    )
     images = np.asarray(self.images[: worker.CHECK_IMAGES], np.float32) / 255
     chunks = np.split(images, range(1000, len(images), 1000))
     elbo = [np.asarray(bound(jax.random.key(i), chunk)) for i, chunk in enumerate(chunks)]

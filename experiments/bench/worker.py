@@ -32,6 +32,7 @@ class Problem(NamedTuple):
     fused_steps: of our side; None for its default.
     variant: which of a worker's variants to run.
     num_samples: samples of z per image, of the importance weighted ones.
+    objective: one of `vae_objectives.OBJECTIVES`; the VAE by default.
   """
 
   data: str
@@ -43,6 +44,7 @@ class Problem(NamedTuple):
   fused_steps: int | None = None
   variant: str = ""
   num_samples: int = 1
+  objective: str = ""
 
 
 class Channel:
