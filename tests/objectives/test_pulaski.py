@@ -1,5 +1,7 @@
 """PULASki: which samples are compared with which masks, and what the objective reduces to."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from scipy import special, stats
 
 from latentjax.densities import gaussian
 from latentjax.objectives import pulaski
+from latentjax.transport import generalized_energy_distance
 
 B, R, K, D, Z = 4, 3, 2, 5, 2
 RNG = np.random.default_rng(0)
@@ -41,7 +44,7 @@ def model(distance_fn=None, **kwargs):
   return pulaski(prior_fn, posterior_fn, decode_fn, distance_fn=distance_fn, **kwargs)
 
 
-def test_every_image_compares_its_own_samples_with_its_own_masks(key):
+def test_the_samples_of_one_rater_are_compared_with_the_masks_of_all(key):
   seen = {}
 
   def distance_fn(x, y):
@@ -49,12 +52,26 @@ def test_every_image_compares_its_own_samples_with_its_own_masks(key):
     return x.sum((1, 2)) - y.sum((1, 2))
 
   _, (_, metrics) = model(distance_fn, num_samples=K).objective(PARAMS, (), key, BATCH)
-  np.testing.assert_array_equal(seen["y"], MASKS)
-  expected = np.repeat(special.expit(sets(PARAMS)), K, axis=1)
-  np.testing.assert_allclose(seen["x"], expected, rtol=1e-4)
-  np.testing.assert_allclose(
-    metrics["reconstruction"], (seen["x"].sum() - MASKS.sum()) / B, rtol=1e-4
+  np.testing.assert_array_equal(seen["y"].reshape(B, R, R, D), np.stack([MASKS] * R, axis=1))
+  expected = np.stack([special.expit(sets(PARAMS))] * K, axis=2)
+  np.testing.assert_allclose(seen["x"].reshape(expected.shape), expected, rtol=1e-4)
+  np.testing.assert_allclose(metrics["reconstruction"], K * expected[:, :, 0].sum(2).mean() -
+                             MASKS.sum((1, 2)).mean(), rtol=1e-4)  # fmt: skip
+  model(distance_fn).objective(PARAMS, (), key, BATCH)
+  assert seen["x"].shape == (B * R, R, D)
+
+
+def test_a_posterior_that_repeats_its_mask_is_as_far_from_the_raters_as_they_are_from_each_other(key):
+  copy = pulaski(
+    lambda params, x: (jnp.zeros((len(x), D)), jnp.zeros((len(x), D))),
+    lambda params, x, y: (y, jnp.full_like(y, -40.0)),
+    lambda params, x, z: 100 * (z - 0.5),
+    distance_fn=partial(generalized_energy_distance, distance="euclidean"),
   )
+  _, (_, metrics) = copy.objective({}, (), key, BATCH)
+  # 2 E d(y_r, y_s) - 0 - E d(y_s, y_t), the same two means.
+  between = np.linalg.norm(MASKS[:, :, None] - MASKS[:, None], axis=-1).mean()
+  np.testing.assert_allclose(metrics["reconstruction"], between, rtol=1e-5)
 
 
 def test_without_a_distance_it_is_the_bound_of_the_probabilistic_unet(key):
