@@ -2,13 +2,16 @@
 
 Claim (Battenberg et al. 2019): constraining KL(q(z|x) || p(z)) to a capacity C by a learned
 multiplier reaches that C without a weight to be tuned, reconstruction improves with C, and two levels
-split it: with z_H kept and z_L drawn anew from p(z_L|z_H), what C_H had room for stays.
+split it: with z_H kept and z_L drawn anew from p(z_L|z_H), a part of the variability, set by C_H, is
+specified and the rest sampled.
 Command: python -m experiments capacitron
-Expected: the divergence within 0.25 nats of every C, and of both capacities of the hierarchy; the gain
-in test log-likelihood from each C to the next above 0; of digits decoded from a kept z_H, at least 0.3
-more of the same class (to a logistic regression) than from the z_H of another example.
-Note: the paper's data is speech, with the class of claims shown by listening and pitch measurements.
-Time: two minutes of training on two CPU cores, three seeds of four models.
+Expected: the divergence within 0.25 nats of every C, and of both capacities of every hierarchy; the gain
+in test log-likelihood from each C to the next above 0; the share of the pixel variance that is left at a
+kept z_H falls from each C_H to the next, and digits from a kept z_H are nearer to the example it comes from
+than to another.
+Note: the paper's data is speech, its evidence listening and pitch. Nothing makes z_H the class of a digit:
+how often a kept z_H keeps it is reported and not claimed.
+Time: a minute on two CPU cores, three seeds of six models.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ FUNCTIONS = (
 QUICK = {"steps": 200, "seeds": 2}
 PAPER = "Battenberg et al. 2019"
 CAPACITIES = (3.0, 6.0, 12.0)
+CAPACITIES_HIGH = (1.0, 3.0, 9.0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,8 +58,6 @@ class Config(harness.Config):
   """Dimensions of the latent space, the lower one in the hierarchy."""
   hidden: int = 200
   """Units of the one hidden layer each way."""
-  capacity_high: float = 3.0
-  """Nats of the upper level; both levels have the largest capacity."""
 
 
 def run(config: Config) -> Outcome:
@@ -75,7 +77,9 @@ def run(config: Config) -> Outcome:
     axis_name=config.axis_name,
   )
   models = {f"C_{capacity:g}": flat(capacity=capacity) for capacity in CAPACITIES}
-  models["two_levels"] = two_levels(config, networks)
+  models |= {
+    f"C_H_{capacity:g}": two_levels(config, networks, capacity) for capacity in CAPACITIES_HIGH
+  }
   params, rates, fits = {}, {}, {}
   for name, model in models.items():
     params[name] = train(
@@ -93,31 +97,55 @@ def run(config: Config) -> Outcome:
     fits[name] = np.asarray(measure(x_test)(params[name]))[:, 0]
 
   off = np.stack([np.abs(rates[name][:, 0] - c) for name, c in zip(models, CAPACITIES)]).max(0)
-  gains = np.diff(np.stack([fits[name] for name in list(models)[:-1]]), axis=0).min(axis=0)
-  off_two = np.abs(rates["two_levels"] - [CAPACITIES[-1], config.capacity_high]).max(axis=1)
-  redrawn = config.each_seed(partial(redraw, config, models["two_levels"], x_test))
-  images = np.asarray(redrawn(params["two_levels"]))
-  kept = share_kept(images, x, digits.read(np.arange(len(x)))["label"], x_test)
-  pictures.image_grid(
-    config.folder / "redrawn.png",
-    [np.asarray(x_test)[:12], *images[0][:, :12]],
-    title="Test examples; below each, images with its z_H and new z_L",
-  )
+  gains = np.diff(np.stack([fits[f"C_{capacity:g}"] for capacity in CAPACITIES]), axis=0).min(0)
+  labels = digits.read(np.arange(len(x)))["label"]
+  off_two, kept = [], []
+  for capacity in CAPACITIES_HIGH:
+    name = f"C_H_{capacity:g}"
+    off_two.append(np.abs(rates[name] - [CAPACITIES[-1], capacity]).max(axis=1))
+    images = np.asarray(
+      config.each_seed(partial(redraw, config, models[name], x_test))(params[name])
+    )
+    kept.append(what_is_kept(images, x, labels, x_test))
+    pictures.image_grid(
+      config.folder / f"{name}.png",
+      [np.asarray(x_test)[:12], *images[0][:, :12]],
+      title=f"Test examples; below each, images with its z_H (C_H = {capacity:g}) and new z_L",
+    )
+  spread, nearer, agreement = np.moveaxis(np.array(kept), 1, 0)  # each (C_H, seed)
   return Outcome(
     claims=[
       Claim("largest distance of the divergence from C", 0.0, off.tolist(), PAPER, tolerance=0.25),
       Claim("smallest gain in test log-likelihood with C", 0.0, gains.tolist(), PAPER, "at least"),
       Claim(
-        "distance from C and C_H with two levels", 0.0, off_two.tolist(), PAPER, tolerance=0.25
+        "distance from C and C_H with two levels",
+        0.0,
+        np.max(off_two, axis=0).tolist(),
+        PAPER,
+        tolerance=0.25,
       ),
       Claim(
-        "class agreement at a kept z_H, less chance", 0.3, kept.tolist(), PAPER, "at least", unit=""
+        "share of pixel variance left at a kept z_H, least fall with C_H",
+        0.0,
+        (-np.diff(spread, axis=0)).min(axis=0).tolist(),
+        PAPER,
+        "at least",
+        unit="",
+      ),
+      Claim(
+        "log distance to another example over that to the one z_H comes from, least",
+        0.0,
+        nearer.min(axis=0).tolist(),
+        PAPER,
+        "at least",
+        unit="",
       ),
     ],
     details={
       "divergence": {name: rate.tolist() for name, rate in rates.items()},
       "test_log_likelihood": {name: fit.tolist() for name, fit in fits.items()},
-      "pixel_deviation_at_a_kept_z_high": images.std(axis=1).mean(axis=(1, 2, 3, 4)).tolist(),
+      "share_of_pixel_variance_left_at_a_kept_z_high": spread.tolist(),
+      "class_agreement_at_a_kept_z_high_less_chance": agreement.tolist(),
     },
   )
 
@@ -140,7 +168,7 @@ def level(config: Config) -> MLPEncoder:
   return MLPEncoder(config.latent_dim, (config.hidden,))
 
 
-def two_levels(config: Config, networks: Networks) -> LatentModel:
+def two_levels(config: Config, networks: Networks, capacity_high: float) -> LatentModel:
   """Two levels of latents with the largest capacity."""
   return objectives.hierarchical_capacitron(
     networks.encode_fn,
@@ -149,7 +177,7 @@ def two_levels(config: Config, networks: Networks) -> LatentModel:
     networks.decode_fn,
     lambda params: params["multipliers"],
     capacity=CAPACITIES[-1],
-    capacity_high=config.capacity_high,
+    capacity_high=capacity_high,
     latent_dim=config.latent_dim,
     latent_dim_high=config.latent_dim,
     axis_name=config.axis_name,
@@ -176,11 +204,21 @@ def redraw(config: Config, model: LatentModel, x: jax.Array, params: Any) -> jax
   return jax.vmap(partial(model.decode, params))(news)
 
 
-def share_kept(images: np.ndarray, x: jax.Array, labels: Any, x_test: jax.Array) -> np.ndarray:
-  """Share of redrawn images in the class of their example, less that of pairs at random."""
+def what_is_kept(images: np.ndarray, x: jax.Array, labels: Any, x_test: jax.Array) -> list:
+  """For every seed, from redrawn images (seed, draw, example, ...): the share of the pixel variance that
+  is left at one z_H; log distance to another example over that to their own; share in the class of their
+  own example, less that in the class of another.
+  """
+  variance = lambda a, axis: a.var(axis=axis).reshape(len(a), -1).mean(axis=1)
+  flat = images.reshape(*images.shape[:3], -1)
+  left = variance(flat, 1) / variance(flat.reshape(len(flat), -1, flat.shape[-1]), 1)
+  other = np.random.default_rng(0).permutation(len(x_test))
+  rows = np.asarray(x_test).reshape(len(x_test), -1)
+  distance = lambda to: np.square(flat - to).mean(axis=(1, 2, 3))
+  nearer = np.log(distance(rows[other]) / distance(rows))
   classifier = LogisticRegression(max_iter=1000).fit(np.asarray(x).reshape(len(x), -1), labels)
   predict = lambda a: classifier.predict(np.asarray(a).reshape(-1, x[0].size))
   source = predict(x_test)
   redrawn = predict(images > 0.5).reshape(*images.shape[:2], -1)
-  other = np.random.default_rng(0).permutation(source)
-  return (redrawn == source).mean(axis=(1, 2)) - (redrawn == other).mean(axis=(1, 2))
+  share = lambda of: (redrawn == of).mean(axis=(1, 2))
+  return [left, nearer, share(source) - share(source[other])]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -75,9 +76,15 @@ def run(config: Config) -> Outcome:
     likelihood="gaussian",
     dtype=config.compute_dtype,
   )
+
+  def decode_fn(params: Any, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # Ten times as fast: the steps of Adam would add up to 2, and noise of exp(-2) is no degeneracy.
+    mean, log_scale = networks.decode_fn(params, z)
+    return mean, 10 * log_scale
+
   model = objectives.vae(
     networks.encode_fn,
-    networks.decode_fn,
+    decode_fn,
     latent_dim=config.latent_dim,
     likelihood=gaussian,
     axis_name=config.axis_name,

@@ -11,7 +11,7 @@ distance on images held out from training.
 Note: the paper's data is vessels and lesions in MRI with a U-Net. Here a disc (radius 2 to 3.5 on 12 x
 12 pixels) and a small satellite in noise; every rater draws the radius up to one pixel larger or
 smaller, and misses the satellite in half of the cases. Networks are fully connected.
-Time: three minutes of training on two CPU cores, two seeds of four models.
+Time: four minutes of training on two CPU cores, two seeds of four models.
 """
 
 from __future__ import annotations

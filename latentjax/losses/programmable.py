@@ -28,7 +28,17 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice
-from latentjax.densities import bernoulli, categorical, gaussian
+from latentjax.densities import (
+  bernoulli,
+  categorical,
+  discretized_logistic,
+  discretized_logistic_mixture,
+  gaussian,
+  mixture,
+  negative_binomial,
+  poisson,
+  zero_inflated_negative_binomial,
+)
 
 __all__ = ["Site", "expectation", "sample"]
 
@@ -36,6 +46,17 @@ Program = Callable[..., Generator["Site", Any, Any]]
 Continuation = Callable[[jax.Array], jax.Array]
 
 _MAX_OUTCOMES = 4096
+# Families whose samples do not carry the gradient of their law, or not all of it.
+_NOT_REPARAMETERISED = (
+  bernoulli,
+  categorical,
+  discretized_logistic,
+  discretized_logistic_mixture,
+  mixture,
+  negative_binomial,
+  poisson,
+  zero_inflated_negative_binomial,
+)
 
 
 class Site(NamedTuple):
@@ -157,6 +178,10 @@ def sample(family: ModuleType, params: Any, *, strategy: str, baseline: ArrayLik
       (measure-valued derivatives). arXiv:1906.10652
   """
   check_choice(tuple(_STRATEGIES), strategy=strategy)
+  if strategy == "reparam" and family in _NOT_REPARAMETERISED:
+    raise ValueError(
+      f"family must have differentiable samples for strategy 'reparam', got {family.__name__}"
+    )
   choices = {"enumerate": (bernoulli, categorical), "measure_valued": (gaussian, bernoulli)}
   if strategy in choices and family not in choices[strategy]:
     wanted = " or ".join(each.__name__.rpartition(".")[2] for each in choices[strategy])

@@ -38,7 +38,7 @@ def autogen(
 
   .. math::
 
-    -\frac1B \sum_b (1 + m) E_{q(z|x_b)}[\log p(x_b|z)] - KL(q(z|x_b) \,\|\, p(z))
+    \frac1B \sum_b KL(q(z|x_b) \,\|\, p(z)) - (1 + m) E_{q(z|x_b)}[\log p(x_b|z)]
 
   Up to the factor 1 + m a beta-VAE with beta = 1 / (1 + m), so m = 0 is the VAE: what annealed
   divergences do by hand, keep z in use, has a likelihood behind it.

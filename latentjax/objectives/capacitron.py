@@ -102,13 +102,13 @@ def capacitron(
 
 
 class _Draw(NamedTuple):
-  """One pass through both levels: samples, and log-likelihood and divergences of shape (B,)."""
+  """One pass through both levels, all of shape (B,): log-likelihood, divergence of either level, and
+  log q(z_H|z_L) - log p(z_H) at the sample, whose mean kl_high is."""
 
-  low: jax.Array
-  high: jax.Array
   log_likelihood: jax.Array
   kl_low: jax.Array
   kl_high: jax.Array
+  log_ratio_high: jax.Array
 
 
 def hierarchical_capacitron(
@@ -180,8 +180,10 @@ def hierarchical_capacitron(
     log_q = gaussian.log_prob(low, mean, log_scale)
     kl_low = log_q - gaussian.log_prob(low, *prior_fn(params, high))
     kl_high = gaussian.kl_standard(mean_high, log_scale_high)
+    log_ratio_high = gaussian.log_prob(high, mean_high, log_scale_high)
+    log_ratio_high -= gaussian.standard_log_prob(high)
     (log_p_x,) = log_likelihood(decode_fn, likelihood, params, x, low[None])
-    return _Draw(low, high, log_p_x, kl_low, kl_high)
+    return _Draw(log_p_x, kl_low, kl_high, log_ratio_high)
 
   def terms(drawn: _Draw) -> BoundTerms:
     kl = drawn.kl_low + drawn.kl_high
@@ -209,16 +211,9 @@ def hierarchical_capacitron(
     high = jax.random.normal(key_high, (num_samples, latent_dim_high))
     return model.decode(params, gaussian.sample(key_low, *prior_fn(params, high)))
 
-  def log_weight(params: Params, key: jax.Array, x: jax.Array) -> jax.Array:
-    drawn = draw(params, key, x, None)
-    log_p = gaussian.log_prob(drawn.low, *prior_fn(params, drawn.high))
-    log_p += gaussian.standard_log_prob(drawn.high) + drawn.log_likelihood
-    log_q = gaussian.log_prob(drawn.high, *encode_high_fn(params, drawn.low))
-    return log_p - log_q - gaussian.log_prob(drawn.low, *encode_fn(params, x))
-
   def log_weights(params: Params, key: jax.Array, x: jax.Array, *, num_samples: int) -> jax.Array:
-    keys = jax.random.split(key, num_samples)
-    return jax.vmap(lambda key: log_weight(params, key, x))(keys)
+    drawn = jax.vmap(lambda key: draw(params, key, x, None))(jax.random.split(key, num_samples))
+    return drawn.log_likelihood - drawn.kl_low - drawn.log_ratio_high
 
   model = make_latent_model(
     objective, bound, encode_fn, decode_fn, likelihood=likelihood, latent_dim=latent_dim

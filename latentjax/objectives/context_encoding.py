@@ -21,6 +21,7 @@ from latentjax.objectives.latent_model import (
   Metrics,
   Params,
   log_likelihood,
+  posterior,
 )
 
 __all__ = ["context_encoding_vae"]
@@ -57,7 +58,7 @@ def context_encoding_vae(
     context_weight: c, in [0, 1]; 0 is the beta-VAE.
     beta: weight of the divergence.
     corrupt_fn: `(key, image) -> image`, unbatched; by default `random_squares` of up to half the
-      image's side.
+      image's side, whose brightness in [0, 1] is that of images in [0, 1].
     likelihood: density family of p(x|z).
     feature: name of the batch's array to model, shape (B, H, W, C), floating point.
     axis_name: mapped device axis over which the batch is split, inside `pmap` or `shard_map`.
@@ -86,7 +87,7 @@ def context_encoding_vae(
   def loss_fn(
     params: Params, model_state: Any, key: jax.Array, draw: Draw
   ) -> tuple[jax.Array, tuple[Any, Metrics]]:
-    mean, _ = encode_fn(params, corrupt(key, draw.x))
+    mean, _ = posterior(encode_fn, params, corrupt(key, draw.x))
     (context,) = log_likelihood(decode_fn, likelihood, params, draw.x, mean[None])
     bound = elbo(draw.log_likelihood, draw.kl, beta=beta)
     loss = -(1 - context_weight) * bound - context_weight * context

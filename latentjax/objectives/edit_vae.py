@@ -64,7 +64,8 @@ def edit_vae(
     decode_fn: `(params, z, source, target) -> logits` of the target's tokens given those before,
       shape (B, T, V); the logits at t must not see the target at t or later.
     bow_fn: `(params, z) -> logits` of the words of Delta, shape (B, W); None leaves the term out.
-    beta: final weight of the divergence; 0 with log_scale at -inf is a deterministic autoencoder.
+    beta: final weight of the divergence; 0 with a log_scale of -20, say, is a deterministic
+      autoencoder (at -inf the divergence is infinite and 0 times it is not a number).
     bow_weight: lambda.
     annealing_steps: steps over which the weight of the divergence rises; None: it does not.
     end_token: token that ends a sequence; what follows is padding.

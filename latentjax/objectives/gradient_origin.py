@@ -52,8 +52,9 @@ def gradient_origin(
      \min_\theta \frac1B \sum_b \ell(x_b, z(x_b))
 
   The training gradient passes through the inner one, so the network must be twice differentiable: with
-  piecewise linear activations the curvature is lost, ELU, SiLU or sine keep it. A linear network with
-  weights W and bias b, and a Gaussian of unit variance, has z = eta W^T (x - b).
+  piecewise linear activations the curvature is lost, ELU, SiLU or sine keep it. With a Gaussian of
+  unit variance z = eta J^T (x - f(0)), J the Jacobian of the network f at the origin: whatever the
+  network, z is linear in x. So it is with Bernoulli logits.
 
   Args:
     decode_fn: `(params, z) -> parameters of p(x|z)`, an array or a tuple of arrays whose batch axis

@@ -42,7 +42,7 @@ def pulaski(
   *,
   distance_fn: Callable[[jax.Array, jax.Array], jax.Array] | None,
   beta: float = 1.0,
-  num_samples: int = 1,
+  num_samples: int | None = None,
   image_feature: str = "image",
   mask_feature: str = "masks",
   axis_name: str | None = None,
@@ -51,22 +51,25 @@ def pulaski(
 
   .. math::
 
-    D\big(\{\hat y_{rk}\}, \{y_r\}\big) + \frac{\beta}{R} \sum_r KL(q(z|x, y_r) \,\|\, p(z|x)),
+    \frac1R \sum_r D\big(\{\hat y_{rk}\}_{k \le K}, \{y_s\}_{s \le R}\big)
+    + \beta \, KL(q(z|x, y_r) \,\|\, p(z|x)),
     \qquad \hat y_{rk} = \sigma(f(x, z_{rk})), \quad z_{rk} \sim q(z|x, y_r)
 
-  The masks of all R raters of an image are compared with all decoder samples as two sets, which asks
-  for the raters' distribution and not for each mask from its own z. Without a distance it is the
-  probabilistic U-Net's bound: cross-entropy of each mask with its own samples, mean over raters.
+  The K samples of any one rater's posterior are compared with the masks of all R raters, as two sets:
+  it is not enough that each mask comes back from its own z, any z of the image has to give the raters'
+  distribution. The authors' program takes one rater r at random in a step; this is the mean over r.
+  Without a distance it is the probabilistic U-Net's bound: cross-entropy of each mask with its own
+  samples, mean over raters.
 
   Args:
     prior_fn: `(params, x) -> (mean, log_scale)` of p(z|x), each (B, Z).
     posterior_fn: `(params, x, y) -> (mean, log_scale)` of q(z|x, y) for equally many rows.
     decode_fn: `(params, x, z) -> logits` of the mask's pixels, the shape of y, for equally many rows.
-    distance_fn: `(x, y) -> (B,)` of sets (B, R K, D) and (B, R, D) of flattened masks in [0, 1], such
-      as `hausdorff_divergence`, `sinkhorn_divergence`, `generalized_energy_distance`, or
-      `frechet_distance` of features; None for cross-entropy.
+    distance_fn: `(x, y) -> (N,)` of sets (N, K, D) and (N, R, D) of flattened masks in [0, 1], such as
+      `hausdorff_divergence`, `sinkhorn_divergence`, `generalized_energy_distance`, or
+      `frechet_distance` of features; None for cross-entropy. N is B R.
     beta: weight of the divergence.
-    num_samples: K, samples of z per mask.
+    num_samples: K, samples of z per mask; None: as many as there are raters, as the authors have.
     image_feature: name of the batch's x, shape (B, ...).
     mask_feature: name of the batch's masks, shape (B, R, ...), floating point, 0 or 1.
     axis_name: mapped device axis over which the batch is split, inside `pmap` or `shard_map`.
@@ -85,18 +88,20 @@ def pulaski(
     Kohl et al., A Probabilistic U-Net for Segmentation of Ambiguous Images, 2018.
       arXiv:1806.05034
   """
-  check_positive_int(num_samples=num_samples)
+  if num_samples is not None:
+    check_positive_int(num_samples=num_samples)
   check_range(0.0, beta=beta)
 
   def reconstruction(logits: jax.Array, masks: jax.Array) -> jax.Array:
     """For logits (B, R, K, ...) and masks (B, R, ...), shape (B,)."""
-    num_rows, num_raters = masks.shape[:2]
+    num_rows, num_raters, num_samples = logits.shape[:3]
     if distance_fn is None:
       event_ndim = masks.ndim - 2
       log_prob = bernoulli.log_prob(masks[:, :, None], logits, event_ndim=event_ndim)
       return -jnp.mean(log_prob, axis=(1, 2))
-    samples = jax.nn.sigmoid(logits).reshape(num_rows, num_raters * num_samples, -1)
-    return distance_fn(samples, masks.reshape(num_rows, num_raters, -1))
+    samples = jax.nn.sigmoid(logits).reshape(num_rows * num_raters, num_samples, -1)
+    everyone = jnp.repeat(masks.reshape(num_rows, num_raters, -1), num_raters, axis=0)
+    return jnp.mean(distance_fn(samples, everyone).reshape(num_rows, num_raters), axis=1)
 
   def objective(
     params: Params, model_state: Any, key: jax.Array, batch: Batch
@@ -111,12 +116,13 @@ def pulaski(
     prior = (a[:, None] for a in prior_fn(params, x))
     kl = jnp.mean(gaussian.kl(by_row(mean), by_row(log_scale), *prior), axis=1)
     # Noise belongs to images, the rows of the batch: (K, B, R, Z).
+    count = num_raters if num_samples is None else num_samples
     z = gaussian.sample(
-      key, by_row(mean), by_row(log_scale), num_samples=num_samples, axis_name=axis_name
+      key, by_row(mean), by_row(log_scale), num_samples=count, axis_name=axis_name
     )
     flat = jnp.moveaxis(z, 0, 2).reshape(-1, z.shape[-1])
-    logits = decode_fn(params, jnp.repeat(x_each, num_samples, axis=0), flat)
-    logits = logits.reshape(num_rows, num_raters, num_samples, *masks.shape[2:])
+    logits = decode_fn(params, jnp.repeat(x_each, count, axis=0), flat)
+    logits = logits.reshape(num_rows, num_raters, count, *masks.shape[2:])
     misfit = reconstruction(logits, masks)
     metrics = {"reconstruction": jnp.mean(misfit), "kl": jnp.mean(kl)}
     return jnp.mean(misfit + beta * kl), (model_state, metrics)

@@ -156,6 +156,7 @@ def test_bad_programs(key):
     expectation(returns_a_vector)(key)
   for family, size, strategy, match in [
     (bernoulli, 2, "exact", "strategy must be one of"),
+    (bernoulli, 2, "reparam", "family must have differentiable samples for strategy 'reparam'"),
     (gaussian, 2, "enumerate", "family must be bernoulli or categorical for strategy 'enumerate'"),
     (categorical, 2, "measure_valued", "family must be gaussian or bernoulli"),
     (bernoulli, 13, "enumerate", "must have at most 4096 outcomes, got 2\\*\\*13"),

@@ -36,14 +36,17 @@ ENCODE, DECODE = zip(networks(0), networks(1))
 aligned = partial(cada_vae, ENCODE, DECODE, latent_dim=Z, features=("image", "attributes"))
 
 
-def loss_and_metrics(key, state=0, **kwargs):
-  loss, (_, metrics) = aligned(**kwargs).objective(PARAMS, state, key, BATCH)
-  return float(loss), metrics
+@jax.jit
+def value_and_grad(key, beta, gamma, delta):
+  """Loss, metrics and gradient, the weights traced: one program for all."""
+  objective = aligned(beta=beta, gamma=gamma, delta=delta).objective
+  (loss, (_, metrics)), grads = jax.value_and_grad(objective, has_aux=True)(PARAMS, 0, key, BATCH)
+  return loss, metrics, grads
 
 
 def test_terms(key):
   """The loss is linear in the weights; distance and divergence in closed form; L1 of all four."""
-  base, shown = loss_and_metrics(key, beta=0.0, gamma=0.0, delta=0.0)
+  base, shown, _ = value_and_grad(key, 0.0, 0.0, 0.0)
   laws = [[np.asarray(v, float) for v in ENCODE[i](PARAMS, BATCH[f])]
           for i, f in enumerate(BATCH)]  # fmt: skip
   (m0, s0), (m1, s1) = [(m, np.exp(log_s)) for m, log_s in laws]
@@ -51,10 +54,10 @@ def test_terms(key):
   kl = sum(0.5 * (m**2 + s**2 - 1 - 2 * np.log(s)).sum(1).mean() for m, s in ((m0, s0), (m1, s1)))
   np.testing.assert_allclose([shown["distance"], shown["kl"]], [distance, kl], rtol=1e-5)
   for weights, expected in [
-    ({"beta": 2.0}, 2 * kl), ({"delta": 3.0}, 3 * distance),
-    ({"gamma": 5.0}, -5 * shown["cross_log_likelihood"]),
+    ((2.0, 0.0, 0.0), 2 * kl), ((0.0, 0.0, 3.0), 3 * distance),
+    ((0.0, 5.0, 0.0), -5 * shown["cross_log_likelihood"]),
   ]:  # fmt: skip
-    loss, _ = loss_and_metrics(key, **({"beta": 0.0, "gamma": 0.0, "delta": 0.0} | weights))
+    loss, *_ = value_and_grad(key, *weights)
     np.testing.assert_allclose(loss - base, expected, rtol=1e-4)
 
 
@@ -62,7 +65,7 @@ def test_reconstructions_are_l1_distances_of_every_modality_from_every_latent(ke
   """With no posterior variance z is known; the constant of the Laplace density is log 2."""
   encode = [lambda p, x, f=f: (f(p, x)[0], jnp.full((len(x), Z), -40.0)) for f in ENCODE]
   model = cada_vae(encode, DECODE, latent_dim=Z, features=("image", "attributes"))
-  _, (_, shown) = model.objective(PARAMS, 0, key, BATCH)
+  _, (_, shown) = jax.jit(model.objective)(PARAMS, 0, key, BATCH)
   z = [np.asarray(f(PARAMS, BATCH[name])[0]) for f, name in zip(ENCODE, BATCH)]
   l1 = lambda i, j: np.abs(z[i] @ PARAMS[f"d{j}"] - list(BATCH.values())[j]).sum(1).mean()
   constant = (D + A) * np.log(2)
@@ -79,29 +82,27 @@ def test_without_alignment_it_is_two_vaes(key):
     ENCODE, decode, latent_dim=Z, features=("image", "attributes"), likelihoods=likelihoods,
     beta=0.25, gamma=0.0, delta=0.0,
   )  # fmt: skip
-  loss = model.objective(PARAMS, 0, key, BATCH)[0]
-  total = 0.0
+  runs = [lambda key: model.objective(PARAMS, 0, key, BATCH)[0]]
   for i, feature in enumerate(BATCH):
     decode_i = (decode[0], lambda p, z: (DECODE[1](p, z)[0], jnp.zeros(())))[i]
     alone = vae(
       ENCODE[i], decode_i, latent_dim=Z, likelihood=likelihoods[i], beta=0.25, feature=feature
     )
-    keys = jax.random.split(jax.random.key(1), 4000)
-    run = lambda key, alone=alone: alone.objective(PARAMS, (), key, BATCH)[0]
-    total += float(jnp.mean(jax.jit(jax.vmap(run))(keys)))
-  keys = jax.random.split(jax.random.key(2), 4000)
-  run = lambda key: model.objective(PARAMS, 0, key, BATCH)[0]
-  losses = jax.jit(jax.vmap(run))(keys)
-  np.testing.assert_allclose(losses.mean(), total, atol=6 * losses.std() / 4000**0.5)
-  assert np.isfinite(loss)
+    runs.append(lambda key, alone=alone: alone.objective(PARAMS, (), key, BATCH)[0])
+  losses = jax.jit(lambda keys: [jax.vmap(run)(each) for run, each in zip(runs, keys)])
+  both, first, second = losses(jax.random.split(key, (3, 4000)))
+  np.testing.assert_allclose(
+    both.mean(), first.mean() + second.mean(), atol=6 * both.std() / 4000**0.5
+  )
 
 
 def test_weights_follow_the_steps_that_model_state_counts(key):
   beta = lambda step: linear_annealing(step - 1, num_steps=2, end=4.0)
   model = aligned(beta=beta, gamma=0.0, delta=0.0)
+  run = jax.jit(model.objective)
   losses, state = [], model.init_state
   for _ in range(5):
-    loss, (state, shown) = model.objective(PARAMS, state, key, BATCH)
+    loss, (state, shown) = run(PARAMS, state, key, BATCH)
     losses.append(float(loss))
   np.testing.assert_allclose(
     (np.array(losses) - losses[0]) / shown["kl"], [0, 0, 2, 4, 4], atol=1e-5
@@ -109,12 +110,10 @@ def test_weights_follow_the_steps_that_model_state_counts(key):
 
 
 def test_gradients_and_devices(key):
-  gradient = lambda **weights: jax.jit(
-    jax.grad(lambda p: aligned(**weights).objective(p, 0, key, BATCH)[0])
-  )(PARAMS)
-  assert all(np.any(leaf) and np.isfinite(leaf).all() for leaf in gradient().values())
+  alone, _, grads = value_and_grad(key, 1.0, 1.0, 1.0)
+  assert all(np.any(leaf) and np.isfinite(leaf).all() for leaf in grads.values())
   # The distance does not read the decoders.
-  none, distance = (gradient(beta=0.0, gamma=0.0, delta=delta) for delta in (0.0, 1.0))
+  none, distance = (value_and_grad(key, 0.0, 0.0, delta)[2] for delta in (0.0, 1.0))
   for name in PARAMS:
     assert np.allclose(none[name], distance[name], rtol=1e-5) == name.startswith("d"), name
   sharded = aligned(axis_name="devices")
@@ -124,7 +123,6 @@ def test_gradients_and_devices(key):
     in_specs=P("devices"),
     out_specs=P("devices"),
   )
-  alone = aligned().objective(PARAMS, 0, key, BATCH)[0]
   np.testing.assert_allclose(jax.jit(mapped)(BATCH).mean(), alone, rtol=1e-5)
 
 

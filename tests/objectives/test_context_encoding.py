@@ -1,5 +1,7 @@
 """Context encoding: the corruption's law, the map of anomalies, and the objective's two branches."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,12 +82,14 @@ def decode_fn(params, z):
   return (z @ params["decoder"]).reshape(-1, H, W, C), jnp.zeros(())
 
 
-def run(key, weight, corrupt_fn=None):
+@jax.jit
+def run(key, weight):
+  """With half the image in place of the corrupted one."""
+  corrupt_fn = lambda key, image: 0.5 * image
   model = context_encoding_vae(
     encode_fn, decode_fn, latent_dim=Z, context_weight=weight, corrupt_fn=corrupt_fn
   )
-  value = jax.jit(jax.value_and_grad(model.objective, has_aux=True))
-  return value(PARAMS, (), key, {"image": X})
+  return jax.value_and_grad(model.objective, has_aux=True)(PARAMS, (), key, {"image": X})
 
 
 def test_the_branches(key):
@@ -94,13 +98,24 @@ def test_the_branches(key):
   (loss, _), grads = run(key, 0.0)
   np.testing.assert_allclose(loss, expected, rtol=1e-5)
   assert grads["spread"] != 0
-  halve = lambda key, image: 0.5 * image
-  (loss, (_, metrics)), grads = run(key, 1.0, halve)
+  (loss, (_, metrics)), grads = run(key, 1.0)
   x_hat = (0.5 * X.reshape(B, -1) @ PARAMS["encoder"]) @ PARAMS["decoder"]
   log_p = stats.laplace.logpdf(X.reshape(B, -1), x_hat).sum(1).mean()
   np.testing.assert_allclose(loss, -log_p, rtol=1e-5)
   np.testing.assert_allclose(metrics["context_log_likelihood"], log_p, rtol=1e-5)
   assert grads["spread"] == 0 and np.any(grads["encoder"]) and np.any(grads["decoder"])
+
+
+def test_rows_are_corrupted_alike_however_the_batch_is_split(key):
+  make = partial(context_encoding_vae, encode_fn, decode_fn, latent_dim=Z, axis_name="devices")
+  shift = make(corrupt_fn=lambda key, image: image + jax.random.normal(key))
+  local = lambda x: shift.objective(PARAMS, (), key, {"image": x})[1][1]
+  run = jax.jit(lambda x: jax.vmap(local, axis_name="devices")(x)["context_log_likelihood"])
+  split, whole = (run(X.reshape(n, B // n, H, W, C)) for n in (2, 1))
+  np.testing.assert_allclose(split.mean(), whole[0], rtol=1e-5)
+  assert abs(split[0] - split[1]) > 1
+  squares = context_encoding_vae(encode_fn, decode_fn, latent_dim=Z)
+  assert jax.eval_shape(squares.objective, PARAMS, (), key, {"image": X})[0].shape == ()
 
 
 def test_bad_arguments():

@@ -44,9 +44,11 @@ def test_linear_network(step_size):
 
   with jax.enable_x64(True):
     model, ((loss, (state, metrics)), grads) = run(linear, PARAMS, step_size=step_size)
-    z = model.encode(PARAMS, jnp.asarray(X))
-    decoded = model.decode(PARAMS, z)
-    expected, expected_grads = jax.tree.map(np.asarray, jax.value_and_grad(closed_form)(PARAMS))
+    z = jax.jit(model.encode)(PARAMS, X)
+    decoded = jax.jit(model.decode)(PARAMS, z)
+    expected, expected_grads = jax.tree.map(
+      np.asarray, jax.jit(jax.value_and_grad(closed_form))(PARAMS)
+    )
   z = np.asarray(z)
   np.testing.assert_allclose(z, step_size * (X - PARAMS["b"]) @ PARAMS["w"], rtol=1e-10)
   np.testing.assert_allclose(loss, expected, rtol=1e-10)
@@ -60,26 +62,29 @@ def test_linear_network(step_size):
 
 def test_gradient_passes_through_the_latents():
   """Finite differences of the whole, and a difference from the gradient at fixed latents."""
+  model = gradient_origin(curved, latent_dim=Z, likelihood=gaussian)
+  loss = lambda p: model.objective(p, (), jax.random.key(0), {"image": jnp.asarray(X)})[0]
+  direction = jax.tree.map(lambda leaf: RNG.standard_normal(leaf.shape), PARAMS)
+
+  @jax.jit
+  def run(params, direction):
+    ends = [loss(jax.tree.map(lambda p, d: p + h * d, params, direction)) for h in (1e-5, -1e-5)]  # noqa: B023
+    z = model.encode(params, jnp.asarray(X))
+    fixed = jax.grad(lambda p: -gaussian.log_prob(jnp.asarray(X), *curved(p, z)).mean())(params)
+    return jax.grad(loss)(params), ends[0] - ends[1], fixed
+
   with jax.enable_x64(True):
-    model, (_, grads) = run(curved, PARAMS)
-    direction = jax.tree.map(lambda leaf: RNG.standard_normal(leaf.shape), PARAMS)
-    ends = [
-      run(curved, jax.tree.map(lambda p, d, h=h: p + h * d, PARAMS, direction))[1][0][0]
-      for h in (1e-5, -1e-5)
-    ]
-    z = model.encode(PARAMS, jnp.asarray(X))
-    fixed = jax.grad(lambda p: -gaussian.log_prob(X, *curved(p, z)).mean())(PARAMS)
-    fixed = jax.tree.map(np.asarray, fixed)
+    grads, difference, fixed = jax.tree.map(np.asarray, run(PARAMS, direction))
   slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), grads, direction)))
-  np.testing.assert_allclose((ends[0] - ends[1]) / 2e-5, slope, rtol=1e-6)
+  np.testing.assert_allclose(difference / 2e-5, slope, rtol=1e-6)
   assert not np.allclose(grads["w"], fixed["w"], rtol=0.1)
 
 
 def test_an_example_does_not_see_the_others():
   with jax.enable_x64(True):
-    model = gradient_origin(curved, latent_dim=Z, likelihood=gaussian)
-    whole = model.encode(PARAMS, jnp.asarray(X))
-    np.testing.assert_allclose(whole[2:3], model.encode(PARAMS, jnp.asarray(X[2:3])), rtol=1e-12)
+    encode = jax.jit(gradient_origin(curved, latent_dim=Z, likelihood=gaussian).encode)
+    whole = encode(PARAMS, X)
+    np.testing.assert_allclose(whole[2:3], encode(PARAMS, X[2:3]), rtol=1e-12)
 
 
 def test_bad_arguments():

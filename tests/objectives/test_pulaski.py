@@ -1,5 +1,7 @@
 """PULASki: which samples are compared with which masks, and what the objective reduces to."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from scipy import special, stats
 
 from latentjax.densities import gaussian
 from latentjax.objectives import pulaski
+from latentjax.transport import generalized_energy_distance
 
 B, R, K, D, Z = 4, 3, 2, 5, 2
 RNG = np.random.default_rng(0)
@@ -41,20 +44,30 @@ def model(distance_fn=None, **kwargs):
   return pulaski(prior_fn, posterior_fn, decode_fn, distance_fn=distance_fn, **kwargs)
 
 
-def test_every_image_compares_its_own_samples_with_its_own_masks(key):
-  seen = {}
+def test_the_samples_of_one_rater_are_compared_with_the_masks_of_all(key):
+  """By a distance that weighs every number of both sets differently."""
+  samples, masks = RNG.standard_normal((B * R, K, D)), RNG.standard_normal((B * R, R, D))
+  distance_fn = lambda x, y: (x * samples).sum((1, 2)) + (y * masks).sum((1, 2))
+  _, (_, metrics) = jax.jit(model(distance_fn, num_samples=K).objective)(PARAMS, (), key, BATCH)
+  drawn = np.stack([special.expit(sets(PARAMS))] * K, axis=2).reshape(samples.shape)
+  everyone = np.stack([MASKS] * R, axis=1).reshape(masks.shape)
+  expected = (drawn * samples).sum() + (everyone * masks).sum()
+  np.testing.assert_allclose(metrics["reconstruction"], expected / (B * R), rtol=1e-4)
 
-  def distance_fn(x, y):
-    seen.update(x=x, y=y)
-    return x.sum((1, 2)) - y.sum((1, 2))
 
-  _, (_, metrics) = model(distance_fn, num_samples=K).objective(PARAMS, (), key, BATCH)
-  np.testing.assert_array_equal(seen["y"], MASKS)
-  expected = np.repeat(special.expit(sets(PARAMS)), K, axis=1)
-  np.testing.assert_allclose(seen["x"], expected, rtol=1e-4)
-  np.testing.assert_allclose(
-    metrics["reconstruction"], (seen["x"].sum() - MASKS.sum()) / B, rtol=1e-4
+def test_a_posterior_that_repeats_its_mask_is_as_far_from_the_raters_as_they_are_from_each_other(
+  key,
+):
+  copy = pulaski(
+    lambda params, x: (jnp.zeros((len(x), D)), jnp.zeros((len(x), D))),
+    lambda params, x, y: (y, jnp.full_like(y, -40.0)),
+    lambda params, x, z: 100 * (z - 0.5),
+    distance_fn=partial(generalized_energy_distance, distance="euclidean"),
   )
+  _, (_, metrics) = jax.jit(copy.objective)({}, (), key, BATCH)
+  # 2 E d(y_r, y_s) - 0 - E d(y_s, y_t), the same two means.
+  between = np.linalg.norm(MASKS[:, :, None] - MASKS[:, None], axis=-1).mean()
+  np.testing.assert_allclose(metrics["reconstruction"], between, rtol=1e-5)
 
 
 def test_without_a_distance_it_is_the_bound_of_the_probabilistic_unet(key):
@@ -76,7 +89,7 @@ def test_gradient_and_samples(key):
   params = PARAMS | {"log_scale": np.float32(-1.0)}
   grads = jax.jit(jax.grad(lambda p: objective(p, (), key, BATCH)[0]))(params)
   assert all(np.any(leaf) for leaf in jax.tree.leaves(grads))
-  samples = model().sample(PARAMS, key, X, num_samples=500)
+  samples = jax.jit(partial(model().sample, num_samples=500))(PARAMS, key, X)
   assert samples.shape == (B, 500, D)
   z = gaussian.sample(jax.random.key(9), *prior_fn(PARAMS, X), num_samples=500)
   expected = special.expit(X + z @ W.T).mean(0)

@@ -6,24 +6,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_positive_int, check_range, check_same_shape
-from latentjax.densities import gaussian
-from latentjax.densities.product_of_experts import combine
+from latentjax.checks import check_range, check_same_shape
 from latentjax.losses.elbo import elbo
-from latentjax.objectives.latent_model import BoundTerms, Params
-from latentjax.objectives.multimodal.model import (
-  Arrays,
-  Modality,
-  MultimodalModel,
-  Observed,
-  Posterior,
-  as_posterior,
-  encode_experts,
-  log_likelihoods,
-  make_multimodal_model,
-  sample_components,
-  weighted,
-)
+from latentjax.objectives.latent_model import Params
+from latentjax.objectives.multimodal.fitted import Gaussian, make_fitted_model
+from latentjax.objectives.multimodal.model import Arrays, Modality, MultimodalModel, Observed
 
 __all__ = ["jmvae"]
 
@@ -85,39 +72,28 @@ def jmvae(
       3.3. arXiv:1611.01891
   """
   check_range(low=0.0, alpha=alpha, beta=beta)
-  check_positive_int(num_samples=num_samples)
 
-  def fuse(params: Params, observed: Observed) -> tuple[Posterior, jax.Array, jax.Array]:
-    """The posterior, and the experts it is held against, (M, B, Z)."""
-    expert_mean, expert_log_scale = encode_experts(modalities, params, observed, latent_dim)
-    mean, log_scale = combine(expert_mean, expert_log_scale, observed.mask, prior_expert=False)
-    if len(observed.xs) == len(modalities):
-      joint = joint_encode_fn(params, observed.xs)
-      check_same_shape(mean=joint[0], log_scale=joint[1], expert_mean=mean)
-      complete = jnp.all(observed.mask, axis=0)[:, None]
-      mean, log_scale = (jnp.where(complete, *p) for p in zip(joint, (mean, log_scale)))
-    some = jnp.any(observed.mask, axis=0)
-    return as_posterior(mean[None], log_scale[None], some[None]), expert_mean, expert_log_scale
+  def fuse(params: Params, observed: Observed, product: Gaussian) -> Gaussian:
+    if len(observed.xs) < len(modalities):
+      return product
+    joint = joint_encode_fn(params, observed.xs)
+    check_same_shape(mean=joint[0], log_scale=joint[1], expert_mean=product[0])
+    complete = jnp.all(observed.mask, axis=0)[:, None]
+    mean, log_scale = (jnp.where(complete, *pair) for pair in zip(joint, product))
+    return mean, log_scale
 
   def loss_fn(
-    params: Params, key: jax.Array, observed: Observed, axis_name: str | None
-  ) -> tuple[jax.Array, BoundTerms]:
-    q, expert_mean, expert_log_scale = fuse(params, observed)
-    mean, log_scale = q.mean[:, 0], q.log_scale[:, 0]
-    (z,) = jnp.swapaxes(sample_components(key, q, num_samples, axis_name), 0, 1)
-    log_p_x = jnp.mean(log_likelihoods(modalities, params, observed, z), axis=1)  # (M, B)
-    kl = gaussian.kl_standard(mean, log_scale)
-    misfit = jnp.sum(gaussian.kl(mean, log_scale, expert_mean, expert_log_scale), axis=0)
-    misfit = jnp.where(jnp.all(observed.mask, axis=0), misfit, 0.0)
-    loss = jnp.asarray(alpha) * misfit - elbo(weighted(modalities, log_p_x), kl, beta=beta)
-    joint = jnp.sum(log_p_x, axis=0)
-    return loss, BoundTerms(elbo(joint, kl), joint, kl)
+    log_likelihood: jax.Array, kl: jax.Array, misfit: jax.Array, count: jax.Array
+  ) -> jax.Array:
+    misfit = jnp.where(count == len(modalities), misfit, 0.0)
+    return jnp.asarray(alpha) * misfit - elbo(log_likelihood, kl, beta=beta)
 
-  return make_multimodal_model(
+  return make_fitted_model(
     modalities,
-    lambda params, observed: fuse(params, observed)[0],
+    fuse,
     loss_fn,
     latent_dim=latent_dim,
+    num_samples=num_samples,
     mask_feature=mask_feature,
     axis_name=axis_name,
   )

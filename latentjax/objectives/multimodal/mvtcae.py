@@ -6,23 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_positive_int, check_range
-from latentjax.densities import gaussian
-from latentjax.densities.product_of_experts import combine
+from latentjax.checks import check_range
 from latentjax.losses.elbo import elbo
-from latentjax.objectives.latent_model import BoundTerms, Params
-from latentjax.objectives.multimodal.model import (
-  Modality,
-  MultimodalModel,
-  Observed,
-  Posterior,
-  as_posterior,
-  encode_experts,
-  log_likelihoods,
-  make_multimodal_model,
-  sample_components,
-  weighted,
-)
+from latentjax.objectives.multimodal.fitted import make_fitted_model
+from latentjax.objectives.multimodal.model import Modality, MultimodalModel
 
 __all__ = ["mvtcae"]
 
@@ -81,36 +68,19 @@ def mvtcae(
   """
   check_range(0.0, 1.0, alpha=alpha)
   check_range(low=0.0, beta=beta)
-  check_positive_int(num_samples=num_samples)
-
-  def fuse(params: Params, observed: Observed) -> tuple[Posterior, jax.Array, jax.Array]:
-    """The posterior, and the experts it is held against, (M, B, Z)."""
-    mean, log_scale = encode_experts(modalities, params, observed, latent_dim)
-    product = combine(mean, log_scale, observed.mask, prior_expert=False)
-    some = jnp.any(observed.mask, axis=0)
-    return as_posterior(product[0][None], product[1][None], some[None]), mean, log_scale
 
   def loss_fn(
-    params: Params, key: jax.Array, observed: Observed, axis_name: str | None
-  ) -> tuple[jax.Array, BoundTerms]:
-    q, expert_mean, expert_log_scale = fuse(params, observed)
-    mean, log_scale = q.mean[:, 0], q.log_scale[:, 0]
-    (z,) = jnp.swapaxes(sample_components(key, q, num_samples, axis_name), 0, 1)
-    log_p_x = jnp.mean(log_likelihoods(modalities, params, observed, z), axis=1)  # (M, B)
-    kl = gaussian.kl_standard(mean, log_scale)
-    to_experts = gaussian.kl(mean, log_scale, expert_mean, expert_log_scale)
-    count = jnp.maximum(jnp.sum(observed.mask, axis=0), 1)
-    mean_to_experts = jnp.sum(jnp.where(observed.mask, to_experts, 0.0), axis=0) / count
-    rate = (1 - alpha) * kl + alpha * mean_to_experts
-    loss = -elbo((1 - alpha / count) * weighted(modalities, log_p_x), rate, beta=beta)
-    joint = jnp.sum(log_p_x, axis=0)
-    return loss, BoundTerms(elbo(joint, kl), joint, kl)
+    log_likelihood: jax.Array, kl: jax.Array, misfit: jax.Array, count: jax.Array
+  ) -> jax.Array:
+    share = alpha / jnp.maximum(count, 1)
+    return -elbo((1 - share) * log_likelihood, (1 - alpha) * kl + share * misfit, beta=beta)
 
-  return make_multimodal_model(
+  return make_fitted_model(
     modalities,
-    lambda params, observed: fuse(params, observed)[0],
+    lambda params, observed, product: product,
     loss_fn,
     latent_dim=latent_dim,
+    num_samples=num_samples,
     mask_feature=mask_feature,
     axis_name=axis_name,
   )
