@@ -4,10 +4,10 @@ import os
 from importlib import metadata
 from pathlib import Path
 
-# Tests compile thousands of small programs once each; what is tested is the program, not LLVM's work on it.
-# Runs in processes of their own (tests/training/runs.py, the command line) are compiled as users' are.
-# Before the first jax import: flags and the number of devices are fixed when the backend starts.
+# Tests, and the processes that they start, compile thousands of small programs once each; what is tested is
+# the program, not LLVM's work on it. Before the first jax import: flags are fixed when the backend starts.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 os.environ["XLA_FLAGS"] = " ".join(
   [
     os.environ.get("XLA_FLAGS", ""),
@@ -19,8 +19,6 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 import jax
 import pytest
-
-jax.config.update("jax_disable_most_optimizations", True)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

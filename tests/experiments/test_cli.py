@@ -14,7 +14,7 @@ from experiments.harness import cli
 def run(repository, cache, *arguments, cwd=None):
   environment = os.environ | {
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+    "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=1",
     "LATENTJAX_CACHE": str(cache / "cache"),
     "TFDS_DATA_DIR": str(cache / "tfds"),
     "PYTHONPATH": str(repository),

@@ -17,7 +17,7 @@ def start(folder: Path, *, devices: int = 1, **config) -> subprocess.Popen:
   root = DRIVER.parent.parent.parent
   environment = os.environ | {
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
     "PYTHONPATH": str(root),
     "LATENTJAX_CACHE": str(folder.parent / "cache"),
     "DRIVER_CACHE": str(folder.parent / "xla"),

@@ -6,7 +6,7 @@ import signal
 import pytest
 import runs
 
-STEPS = 1500
+STEPS = 800
 BASE = {
   "steps": STEPS,
   "batch_size": 16,
@@ -48,7 +48,7 @@ def test_sigkill_at_random_steps(variant, unbroken):
   config = BASE | VARIANTS[variant]
   folder = root / f"{variant}_killed"
   kills = 3 if variant == "resident" else 1
-  points = sorted(random.Random(variant).sample(range(20, config["steps"] - 100), kills))
+  points = sorted(random.Random(variant).sample(range(20, config["steps"] - 200), kills))
   for point in points:
     process = runs.start(folder, **config)
     runs.send_at(process, folder, point, signal.SIGKILL)
