@@ -136,7 +136,7 @@ DEFECTS = {
   "scaled gradient": (partial(info_nce, gather=scaled_gradient_gather), "gradient under pmap"),
   "another value when traced": (
     lambda a, p, **kw: info_nce(a, p, **kw) + 1e-3 * isinstance(a, jax.core.Tracer),
-    "value under jit",
+    "value against the oracle",
   ),
   "float32 inside": (
     lambda a, p, **kw: info_nce(a.astype(jnp.float32), p.astype(jnp.float32), **kw),

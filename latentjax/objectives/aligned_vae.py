@@ -99,7 +99,7 @@ def cada_vae(
     >>> model = cada_vae([encode] * 2, [decode] * 2, latent_dim=2, features=["image", "attributes"])
     >>> batch = {"image": jnp.ones((4, 3)), "attributes": jnp.ones((4, 3))}
     >>> _, (count, metrics) = model.objective(jnp.ones((3, 2)), 0, jax.random.key(0), batch)
-    >>> count, float(metrics["distance"])
+    >>> int(count), float(metrics["distance"])
     (1, 0.0)
 
   References:

@@ -91,7 +91,7 @@ def joint_vae(
     >>> batch = {"image": jnp.ones((4, 5))}
     >>> loss, _ = model.objective(jnp.zeros((5, 2)), model.init_state, jax.random.key(0), batch)
     >>> float(loss)  # 5 log 2 + 10 * 0.1 + 10 log 3
-    15.451858...
+    15.4518...
 
   References:
     Dupont, Learning Disentangled Joint Continuous and Discrete Representations, 2018.

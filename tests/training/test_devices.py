@@ -53,13 +53,13 @@ def test_two_processes_are_one_with_four_devices(parallel, folder, one_device):
 
 
 def test_sigterm_stops_two_processes_at_the_same_step(folder):
-  config = BASE | {"steps": 800, "checkpoint_every": 400}
+  config = BASE | {"steps": 400, "checkpoint_every": 200}
   stopped = start_two(folder / "terminated", **config)
-  runs.send_at(stopped[0], folder / "terminated", 100, signal.SIGTERM)
+  runs.send_at(stopped[0], folder / "terminated", 50, signal.SIGTERM)
   stopped[1].send_signal(signal.SIGTERM)
   runs.finish_all(stopped)
   last = runs.reached(folder / "terminated")
-  assert 100 <= last < config["steps"], f"stopped at {last}"
+  assert 50 <= last < config["steps"], f"stopped at {last}"
   assert (folder / "terminated" / "checkpoints" / str(last)).is_dir(), (
     "no checkpoint where it stopped"
   )

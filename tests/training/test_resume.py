@@ -47,7 +47,7 @@ def test_sigkill_at_random_steps(variant, unbroken):
   expected = get(variant)
   config = BASE | VARIANTS[variant]
   folder = root / f"{variant}_killed"
-  kills = 3 if variant == "resident" else 1
+  kills = 2 if variant == "resident" else 1
   points = sorted(random.Random(variant).sample(range(20, config["steps"] - 200), kills))
   for point in points:
     process = runs.start(folder, **config)
