@@ -8,10 +8,13 @@ from pathlib import Path
 # the program, not LLVM's work on it. Before the first jax import: flags are fixed when the backend starts.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+os.environ["JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS"] = "0"
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 os.environ["XLA_FLAGS"] = " ".join(
   [
     os.environ.get("XLA_FLAGS", ""),
     "--xla_force_host_platform_device_count=8",
+    "--xla_cpu_parallel_codegen_split_count=1",
     # Half the time of a compilation; later releases do not know it.
     "--xla_cpu_use_fusion_emitters=false" * metadata.version("jaxlib").startswith("0.10."),
   ]
