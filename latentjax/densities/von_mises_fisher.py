@@ -273,7 +273,7 @@ def kl(
 
   Example:
     >>> north = jnp.array([0.0, 0.0, 1.0])
-    >>> float(kl(north, jnp.array(1.0), north, jnp.array(1.0)))
+    >>> round(float(kl(north, jnp.array(1.0), north, jnp.array(1.0))), 6)
     0.0
 
   References:
