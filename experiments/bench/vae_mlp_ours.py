@@ -106,7 +106,7 @@ class Side:
 
     def error(key: jax.Array, x: jax.Array) -> jax.Array:
       mean, _ = self.model.encode(params, x)
-      return bernoulli.log_prob(x, self.networks.decode_fn(params, mean), event_ndim=3)
+      return bernoulli.log_prob(x, *self.networks.decode_fn(params, mean), event_ndim=3)
 
     bound = jax.jit(
       error if self.problem.objective else lambda key, x: self.model.bound(params, key, x).elbo
