@@ -7,9 +7,9 @@ Expected: the default, 12,000 steps with batches of 20 (4 epochs), is held to th
 k, and at least one more unit is active for k = 50 than for k = 1. (After 1,200 steps with batches of 100 the
 NLL had the order, 113.8, 111.9, 110.8, and no unit had been given up yet.) --full is the published protocol
 (3,280 epochs, batches of 20, 5,000 importance samples, Adam with epsilon 1e-4, eight learning rates) and is
-held to the published NLL within 0.5 nats: VAE 86.76, 86.47, 86.35 and IWAE 86.76, 85.54, 84.78 for k = 1, 5, 50 with
-one layer, IWAE 82.90 for k = 50 with two; MIWAE 84.97, PIWAE 84.46, CIWAE 84.57 (k = 64 as 8 x 8; Rainforth
-et al. 2018). --models chooses: KIND_K_LAYERS with KIND vae, iwae, miwae, piwae or ciwae.
+held to the published NLL within 0.5 nats: VAE 86.76, 86.47, 86.35 and IWAE 86.76, 85.54, 84.78 for k = 1,
+5, 50 with one layer, IWAE 82.90 for k = 50 with two; MIWAE 84.97, PIWAE 84.46, CIWAE 84.57 (k = 64 as 8 x 8;
+Rainforth et al. 2018). --models chooses: KIND_K_LAYERS with KIND vae, iwae, miwae, piwae or ciwae.
 Time: 10 minutes on two CPU cores; a model of --full takes a day or more there.
 """
 
