@@ -1,0 +1,185 @@
+"""Losses on moments and eigenvalues of a batch's embeddings, against numpy and on known spectra."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import check_kernel
+from scipy import linalg
+
+from latentjax.losses.contrastive import (
+  barlow_twins_loss,
+  frossl_loss,
+  koleo_loss,
+  matryoshka,
+  mmcr_loss,
+  tico_loss,
+  vicreg_loss,
+  von_neumann_entropy,
+  w_mse_loss,
+)
+
+B, D = 8, 3
+RNG = np.random.default_rng(0)
+Z_1 = RNG.standard_normal((B, D)) @ np.diag([0.5, 1.0, 2.0]) + 1
+Z_2 = Z_1 + 0.3 * RNG.standard_normal((B, D))
+COVARIANCE = np.cov(RNG.standard_normal((D, 9)))
+SHARES = RNG.standard_normal((D, D)).astype(np.float32)
+
+
+def losses(z_1, z_2, covariance, axis_name=None):
+  run = {"axis_name": axis_name}
+  tico, following = tico_loss(z_1, z_2, covariance, **run)
+  return {
+    "barlow": barlow_twins_loss(z_1, z_2, lambda_offdiag=0.1, **run),
+    "vicreg": vicreg_loss(z_1, z_2, **run),
+    "w_mse": w_mse_loss(z_1, z_2, eps=0.1, **run),
+    "tico": tico,
+    "tico_next": jnp.sum(SHARES * following),  # a number, as what devices share is compared
+    "vne": von_neumann_entropy(z_1, **run),
+    "frossl": frossl_loss(jnp.stack([z_1, z_2]), lambda_invariance=0.5, **run),
+    "mmcr": mmcr_loss(jnp.stack([z_1, z_2]), lambda_local=0.1, **run),
+    "koleo": koleo_loss(z_1, **run),
+  }
+
+
+def oracle(z_1, z_2, covariance):
+  size, dim = z_1.shape
+  pairs = [(i, j) for i in range(dim) for j in range(dim) if i != j]
+  unit = lambda z: z / linalg.norm(z, axis=-1, keepdims=True)
+  u_1, u_2 = unit(z_1), unit(z_2)
+  correlation = np.corrcoef(z_1.T, z_2.T)[:dim, dim:]
+  variance_1, variance_2 = z_1.var(0), z_2.var(0)
+  correlation *= np.sqrt(
+    np.outer(variance_1 / (variance_1 + 1e-5), variance_2 / (variance_2 + 1e-5))
+  )
+  vicreg = 25 * np.mean((z_1 - z_2) ** 2)
+  whitened = []
+  for z in (z_1, z_2):
+    matrix = np.cov(z.T)
+    vicreg += 25 * np.mean(np.maximum(0, 1 - np.sqrt(np.diag(matrix) + 1e-4))) / 2
+    vicreg += sum(matrix[i, j] ** 2 for i, j in pairs) / dim
+    inverse = linalg.inv(linalg.cholesky(0.9 * matrix + 0.1 * np.eye(dim), lower=True))
+    whitened.append(unit((z - z.mean(0)) @ inverse.T))
+  moment = sum(np.outer(u, u) for u in u_1) / size
+  tico = 0.9 * covariance + 0.1 * moment
+  eigenvalues = [linalg.svdvals(u / np.sqrt(size)) ** 2 for u in (u_1, u_2)]
+  centroids = (u_1 + u_2) / 2
+  nearest = [min(linalg.norm(u_1[i] - u_1[j]) for j in range(size) if j != i) for i in range(size)]
+  return {
+    "barlow": sum((1 - correlation[i, i]) ** 2 for i in range(dim))
+    + 0.1 * sum(correlation[i, j] ** 2 for i, j in pairs),
+    "vicreg": vicreg,
+    "w_mse": linalg.norm(whitened[0] - whitened[1], axis=1) ** 2,
+    "tico": linalg.norm(u_1 - u_2, axis=1) ** 2 / 2 + 20 * np.array([u @ tico @ u for u in u_1]),
+    "tico_next": np.sum(SHARES * tico),
+    "vne": -np.sum(eigenvalues[0] * np.log(eigenvalues[0])),
+    "frossl": sum(np.log(np.sum(values**2)) for values in eigenvalues)
+    + 0.5 * np.mean(linalg.norm(u_1 - u_2, axis=1) ** 2) / 2,
+    "mmcr": -linalg.svdvals(centroids).sum()
+    + 0.1 * np.mean([linalg.svdvals(np.stack(rows)).sum() for rows in zip(u_1, u_2)]),
+    "koleo": -np.log(nearest),
+  }
+
+
+def test_losses():
+  args = (Z_1, Z_2, COVARIANCE)
+
+  def surrogate(z_1, z_2, covariance):
+    return losses(z_1, z_2, covariance) | {"tico_next": jnp.zeros(())}  # detached
+
+  check_kernel(
+    losses,
+    args,
+    oracle=oracle,
+    detached=[2],
+    surrogate=surrogate,
+    batch_axes=(0, 0, None),
+    batch_coupled=True,
+    extreme=[(0 * Z_1 + 1, 0 * Z_2 + 1, 0 * COVARIANCE), (1e4 * Z_1, -1e4 * Z_2, COVARIANCE)],
+    bad_inputs=[
+      ((Z_1.astype(int), Z_2, COVARIANCE), {}, TypeError, "z_1 must be a floating point"),
+      ((Z_1[0], Z_2[0], COVARIANCE), {}, ValueError, "z_1 must have 2 axes"),
+      ((Z_1, Z_2[:4], COVARIANCE), {}, ValueError, "z_1 and z_2 must have the same shape"),
+      ((Z_1[:1], Z_2[:1], COVARIANCE), {}, ValueError, "must have at least 2 rows"),
+      ((Z_1, Z_2, COVARIANCE[:2]), {}, ValueError, "covariance must have shape \\(3, 3\\)"),
+    ],
+  )
+
+
+@pytest.mark.parametrize(
+  ("call", "match"),
+  [
+    (partial(barlow_twins_loss, Z_1, Z_2, lambda_offdiag=-1.0), "lambda_offdiag must be in"),
+    (partial(barlow_twins_loss, Z_1, Z_2, eps=0.0), "eps must be in"),
+    (partial(vicreg_loss, Z_1, Z_2, lambda_variance=-1.0), "lambda_variance must be in"),
+    (partial(w_mse_loss, Z_1, Z_2, eps=2.0), "eps must be in"),
+    (partial(tico_loss, Z_1, Z_2, COVARIANCE, beta=2.0), "beta must be in"),
+    (partial(tico_loss, Z_1, Z_2, COVARIANCE, rho=-1.0), "rho must be in"),
+    (partial(von_neumann_entropy, Z_1[0]), "z must have 2 axes"),
+    (partial(frossl_loss, Z_1), "z must have 3 axes"),
+    (partial(frossl_loss, Z_1[None]), "with at least 2 views, got \\(1, 8, 3\\)"),
+    (partial(mmcr_loss, Z_1[None]), "with at least 2 views"),
+    (partial(koleo_loss, Z_1[:1]), "at least 2 rows"),
+    (partial(koleo_loss, Z_1, block_size=0), "block_size must be a positive integer"),
+    (partial(matryoshka, jnp.sum, []), "dims must have at least one"),
+    (partial(matryoshka, jnp.sum, [2, 0]), "dims must be a positive integer"),
+    (partial(matryoshka, jnp.sum, [2], weights=[1.0, 2.0]), "weights must be as many as dims"),
+    (partial(matryoshka(jnp.sum, [4]), Z_1), "embeddings must have at least 4 dimensions"),
+  ],
+)
+def test_bad_settings(call, match):
+  with pytest.raises(ValueError, match=match):
+    call()
+
+
+def test_spectra_of_known_embeddings():
+  """Isotropic, of rank 1, and fewer rows than dimensions: entropies log d, 0 and log B."""
+
+  @jax.jit
+  def run(z):
+    return jax.value_and_grad(von_neumann_entropy)(z), frossl_loss(jnp.stack([z, 3 * z]))
+
+  frame = linalg.hadamard(8)[:, :4]
+  for z, rank in (
+    (frame, 4),
+    (np.outer(np.arange(1, 9), [1, 2, 3, 4]), 1),
+    (np.eye(4)[:, ::-1], 4),
+  ):
+    (entropy, grad), frossl = run(z.astype(np.float32))
+    np.testing.assert_allclose(entropy, np.log(rank), atol=1e-5)
+    np.testing.assert_allclose(frossl, -2 * np.log(rank), atol=1e-5)
+    assert np.isfinite(grad).all()
+  wide = jax.jit(jax.value_and_grad(von_neumann_entropy))
+  z = RNG.standard_normal((3, 5)).astype(np.float32)
+  entropy, grad = wide(z)
+  step = jax.jit(lambda z: z + 0.1 * jax.grad(von_neumann_entropy)(z))(z)
+  eigenvalues = linalg.svdvals(z / linalg.norm(z, axis=1, keepdims=True)) ** 2 / 3
+  np.testing.assert_allclose(entropy, -np.sum(eigenvalues * np.log(eigenvalues)), rtol=1e-5)
+  assert np.isfinite(grad).all() and entropy < wide(step)[0] < np.log(3) + 1e-5
+
+
+def test_whitened_views_do_not_know_an_affine_map():
+  mixed = Z_1 @ np.array([[2.0, 0, 0], [1, 1, 0], [0, 3, 1]]).T - 5  # lower triangular: same factor
+  np.testing.assert_allclose(jax.jit(partial(w_mse_loss, eps=0.0))(Z_1, mixed), 0, atol=1e-5)
+
+
+def test_neighbours_in_blocks():
+  run = {size: jax.jit(partial(koleo_loss, block_size=size)) for size in (None, 3)}
+  np.testing.assert_allclose(run[3](Z_1), run[None](Z_1), rtol=1e-6)
+
+
+def test_matryoshka_sums_the_loss_of_unit_prefixes():
+  loss = matryoshka(
+    lambda a, b, scale: scale * jnp.sum(a * b, -1), [1, 3], weights=[2.0, 0.5], normalize=True
+  )
+  plain = matryoshka(lambda a, b: jnp.sum(a * b, -1), [2], normalize=False)
+  value, unscaled = jax.jit(lambda a, b: (loss(a, b, scale=10.0), plain(a, b)))(Z_1, Z_2)
+  cosine = [
+    np.array([a @ b / np.sqrt(a @ a * (b @ b)) for a, b in zip(Z_1[:, :m], Z_2[:, :m])])
+    for m in (1, 3)
+  ]
+  np.testing.assert_allclose(value, 10 * (2 * cosine[0] + 0.5 * cosine[1]), rtol=1e-5)
+  np.testing.assert_allclose(unscaled, np.sum(Z_1[:, :2] * Z_2[:, :2], axis=1), rtol=1e-5)
