@@ -2,6 +2,7 @@
 
 from latentjax.losses import (
   annealing,
+  contrastive,
   elbo,
   groups,
   importance,
@@ -13,6 +14,7 @@ from latentjax.losses import (
 
 __all__ = [
   "annealing",
+  "contrastive",
   "elbo",
   "groups",
   "importance",
