@@ -182,12 +182,15 @@ def _pull_back(
     totals = totals + jnp.sum(weights, axis=1) if bias else totals
     weights = weights.astype(tile.dtype)
     rows += product(weights, take(operands.columns, column))
-    columns = put(columns, take(columns, column) + product(weights.T, tile), column)
+    # (D, size), so that the small factor is transposed and not the weights.
+    columns = put(columns, take(columns, column) + product(tile, weights), column)
     return (rows, totals), columns
 
-  empty = operands.zeros(*operands.rows.shape[1:]), operands.zeros(tiling.size)
-  columns = operands.zeros(*operands.columns.shape)
+  total, size, dim = operands.columns.shape
+  empty = operands.zeros(size, dim), operands.zeros(size)
+  columns = operands.zeros(total, dim, size)
   (rows, totals), columns = over_tiles(tiling, visit, operands, empty, columns, row_inputs)
+  columns = jnp.swapaxes(columns, 1, 2)
   grads = Operands(
     (operands.scale * rows).astype(operands.rows.dtype),
     (operands.scale * columns).astype(operands.columns.dtype),

@@ -118,6 +118,9 @@ def prepare(
   dtype = jnp.result_type(*x, *y)
   wide = wide_dtype(dtype)
   dtype = dtype if dtype == jnp.bfloat16 else wide  # in float16, small weights would vanish
+  scale = jnp.asarray(scale, wide)
+  if dtype == wide:  # else scaled rows would be rounded; this way no tile needs a pass for it
+    x, scale = [scale * jnp.asarray(view, wide) for view in x], jnp.ones_like(scale)
   rows = [tiling.cut(jnp.asarray(view, dtype)) for view in x]
   columns = [all_gather_rows(tiling.cut(jnp.asarray(view, dtype)), axis_name) for view in y]
   index = np.arange(len(x))[:, None] * num_devices * num_tiles + np.arange(num_tiles)
@@ -126,7 +129,7 @@ def prepare(
   return tiling, Operands(
     jnp.concatenate(rows),
     jnp.concatenate(columns),
-    jnp.asarray(scale, wide) + zero,
+    scale + zero,
     jnp.asarray(bias, wide) + zero,
     jnp.asarray(index.reshape(-1), jnp.int32) + row_offset(num_tiles, axis_name),
   )
@@ -146,7 +149,7 @@ def over_tiles(
     tiling: of the operands.
     visit: `visit(sums, column_sums, inputs, tile, scores, column)` of one tile adds its scores
       (size, size) to the sums of its row tile and to those of all columns, at index `column`;
-      `tile` is the row tile's rows (size, D).
+      `tile` is the row tile itself, (D, size).
     operands: from `prepare`.
     row_sums: empty sums of one row tile.
     column_sums: empty sums of all column tiles.
@@ -160,6 +163,7 @@ def over_tiles(
 
   def row_tile(column_sums: Any, row: tuple) -> tuple[Any, Any]:
     inputs, rows, index = row
+    flipped = rows.T
 
     def step(
       way: ArrayLike, sums: tuple[Any, Any], masked: bool = tiling.filled_up
@@ -167,7 +171,7 @@ def over_tiles(
       column = (index + way) % tiling.total
       scores = operands.scale * product(rows, take(operands.columns, column).T) + operands.bias
       scores = tiling.mask(scores, index, column) if masked else scores
-      return visit(*sums, inputs, rows, scores, column)
+      return visit(*sums, inputs, flipped, scores, column)
 
     sums = step(0, (row_sums, column_sums), masked=True)
     if last > 1:
