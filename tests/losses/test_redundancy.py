@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from contract import check_kernel
 from scipy import linalg
+from split import check_split
 
 from latentjax.losses.contrastive import (
   barlow_twins_loss,
@@ -26,22 +27,16 @@ RNG = np.random.default_rng(0)
 Z_1 = RNG.standard_normal((B, D)) @ np.diag([0.5, 1.0, 2.0]) + 1
 Z_2 = Z_1 + 0.3 * RNG.standard_normal((B, D))
 COVARIANCE = np.cov(RNG.standard_normal((D, 9)))
-SHARES = RNG.standard_normal((D, D)).astype(np.float32)
 
 
 def losses(z_1, z_2, covariance, axis_name=None):
   run = {"axis_name": axis_name}
-  tico, following = tico_loss(z_1, z_2, covariance, **run)
   return {
     "barlow": barlow_twins_loss(z_1, z_2, lambda_offdiag=0.1, **run),
     "vicreg": vicreg_loss(z_1, z_2, **run),
     "w_mse": w_mse_loss(z_1, z_2, eps=0.1, **run),
-    "tico": tico,
-    "tico_next": jnp.sum(SHARES * following),  # a number, as what devices share is compared
+    "tico": tico_loss(z_1, z_2, covariance, **run)[0],
     "vne": von_neumann_entropy(z_1, **run),
-    "frossl": frossl_loss(jnp.stack([z_1, z_2]), lambda_invariance=0.5, **run),
-    "mmcr": mmcr_loss(jnp.stack([z_1, z_2]), lambda_local=0.1, **run),
-    "koleo": koleo_loss(z_1, **run),
   }
 
 
@@ -65,37 +60,24 @@ def oracle(z_1, z_2, covariance):
     whitened.append(unit((z - z.mean(0)) @ inverse.T))
   moment = sum(np.outer(u, u) for u in u_1) / size
   tico = 0.9 * covariance + 0.1 * moment
-  eigenvalues = [linalg.svdvals(u / np.sqrt(size)) ** 2 for u in (u_1, u_2)]
-  centroids = (u_1 + u_2) / 2
-  nearest = [min(linalg.norm(u_1[i] - u_1[j]) for j in range(size) if j != i) for i in range(size)]
+  eigenvalues = linalg.svdvals(u_1 / np.sqrt(size)) ** 2
   return {
     "barlow": sum((1 - correlation[i, i]) ** 2 for i in range(dim))
     + 0.1 * sum(correlation[i, j] ** 2 for i, j in pairs),
     "vicreg": vicreg,
     "w_mse": linalg.norm(whitened[0] - whitened[1], axis=1) ** 2,
     "tico": linalg.norm(u_1 - u_2, axis=1) ** 2 / 2 + 20 * np.array([u @ tico @ u for u in u_1]),
-    "tico_next": np.sum(SHARES * tico),
-    "vne": -np.sum(eigenvalues[0] * np.log(eigenvalues[0])),
-    "frossl": sum(np.log(np.sum(values**2)) for values in eigenvalues)
-    + 0.5 * np.mean(linalg.norm(u_1 - u_2, axis=1) ** 2) / 2,
-    "mmcr": -linalg.svdvals(centroids).sum()
-    + 0.1 * np.mean([linalg.svdvals(np.stack(rows)).sum() for rows in zip(u_1, u_2)]),
-    "koleo": -np.log(nearest),
+    "vne": -np.sum(eigenvalues * np.log(eigenvalues)),
   }
 
 
 def test_losses():
   args = (Z_1, Z_2, COVARIANCE)
-
-  def surrogate(z_1, z_2, covariance):
-    return losses(z_1, z_2, covariance) | {"tico_next": jnp.zeros(())}  # detached
-
   check_kernel(
     losses,
     args,
     oracle=oracle,
     detached=[2],
-    surrogate=surrogate,
     batch_axes=(0, 0, None),
     batch_coupled=True,
     extreme=[(0 * Z_1 + 1, 0 * Z_2 + 1, 0 * COVARIANCE), (1e4 * Z_1, -1e4 * Z_2, COVARIANCE)],
@@ -107,6 +89,43 @@ def test_losses():
       ((Z_1, Z_2, COVARIANCE[:2]), {}, ValueError, "covariance must have shape \\(3, 3\\)"),
     ],
   )
+
+
+def test_further_statistics_on_four_devices():
+  """The next covariance of TiCo, and entropy where rows are less than dimensions, among others."""
+  covariance, shares = COVARIANCE.astype(np.float32), np.arange(9.0, dtype=np.float32).reshape(3, 3)
+
+  def fn(z_1, z_2, axis_name):
+    run, z = {"axis_name": axis_name}, jnp.stack([z_1, z_2])
+    return {
+      "frossl": frossl_loss(z, lambda_invariance=0.5, **run),
+      "mmcr": mmcr_loss(z, lambda_local=0.1, **run),
+      "koleo": jax.lax.pmean(jnp.mean(koleo_loss(z_1, block_size=1, **run)), axis_name),
+      "tico": jnp.sum(shares * tico_loss(*z, covariance, **run)[1]),
+      "vne": von_neumann_entropy(jnp.concatenate([z_1, jnp.square(z_1), z_2], axis=1), **run),
+    }
+
+  def expected(z_1, z_2):
+    unit = lambda z: z / linalg.norm(z, axis=-1, keepdims=True)
+    u_1, u_2 = unit(z_1), unit(z_2)
+    wide = unit(np.concatenate([z_1, z_1**2, z_2], axis=1))
+    moments = [u.T @ u / B for u in (u_1, u_2)]
+    eigenvalues = linalg.eigvalsh(wide @ wide.T / B)
+    fixed = unit(Z_1)
+    distances = linalg.norm(u_1[:, None] - u_1, axis=-1) + 9 * np.eye(B)
+    return {
+      "koleo": -np.mean(np.log(distances.min(1))),
+      "frossl": sum(np.log(np.sum(moment**2)) for moment in moments)
+      + 0.5 * np.mean(linalg.norm(u_1 - u_2, axis=1) ** 2) / 2,
+      "mmcr": -linalg.svdvals((u_1 + u_2) / 2).sum()
+      + 0.1 * np.mean([linalg.svdvals(np.stack(rows)).sum() for rows in zip(u_1, u_2)]),
+      "tico": np.sum(
+        shares * (0.9 * covariance.astype(float) + 0.1 * fixed.T @ fixed / B)
+      ),  # detached
+      "vne": -np.sum(eigenvalues * np.log(eigenvalues)),
+    }
+
+  check_split(fn, [Z_1, Z_2], expected)
 
 
 @pytest.mark.parametrize(
@@ -136,39 +155,30 @@ def test_bad_settings(call, match):
 
 
 def test_spectra_of_known_embeddings():
-  """Isotropic, of rank 1, and fewer rows than dimensions: entropies log d, 0 and log B."""
+  """Isotropic, of rank 1, and equal: entropies log d, 0 and 0, and finite gradients."""
 
   @jax.jit
   def run(z):
-    return jax.value_and_grad(von_neumann_entropy)(z), frossl_loss(jnp.stack([z, 3 * z]))
+    def total(z):
+      views = jnp.stack([z, 3 * z])
+      values = (von_neumann_entropy(z), frossl_loss(views), mmcr_loss(views), koleo_loss(z))
+      return sum(map(jnp.sum, values)), values
 
-  frame = linalg.hadamard(8)[:, :4]
-  for z, rank in (
-    (frame, 4),
-    (np.outer(np.arange(1, 9), [1, 2, 3, 4]), 1),
-    (np.eye(4)[:, ::-1], 4),
-  ):
-    (entropy, grad), frossl = run(z.astype(np.float32))
-    np.testing.assert_allclose(entropy, np.log(rank), atol=1e-5)
-    np.testing.assert_allclose(frossl, -2 * np.log(rank), atol=1e-5)
-    assert np.isfinite(grad).all()
-  wide = jax.jit(jax.value_and_grad(von_neumann_entropy))
-  z = RNG.standard_normal((3, 5)).astype(np.float32)
-  entropy, grad = wide(z)
-  step = jax.jit(lambda z: z + 0.1 * jax.grad(von_neumann_entropy)(z))(z)
-  eigenvalues = linalg.svdvals(z / linalg.norm(z, axis=1, keepdims=True)) ** 2 / 3
-  np.testing.assert_allclose(entropy, -np.sum(eigenvalues * np.log(eigenvalues)), rtol=1e-5)
-  assert np.isfinite(grad).all() and entropy < wide(step)[0] < np.log(3) + 1e-5
+    return jax.grad(total, has_aux=True)(z)
+
+  frame, line = linalg.hadamard(8)[:, :4], np.outer(np.arange(1, 9), [1, 2, 3, 4])
+  for z, rank in ((frame, 4), (line, 1), (np.ones((8, 4)), 1)):
+    for dtype in (np.float32, jnp.bfloat16):
+      grad, (entropy, frossl, mmcr, koleo) = run(z.astype(dtype))
+      np.testing.assert_allclose(entropy, np.log(rank), atol=1e-5)
+      np.testing.assert_allclose(frossl, -2 * np.log(rank), atol=1e-5)
+      np.testing.assert_allclose(mmcr, -np.sqrt(8 * rank), rtol=1e-5)
+      assert np.isfinite(np.asarray(grad, np.float32)).all() and np.isfinite(koleo).all()
 
 
 def test_whitened_views_do_not_know_an_affine_map():
   mixed = Z_1 @ np.array([[2.0, 0, 0], [1, 1, 0], [0, 3, 1]]).T - 5  # lower triangular: same factor
   np.testing.assert_allclose(jax.jit(partial(w_mse_loss, eps=0.0))(Z_1, mixed), 0, atol=1e-5)
-
-
-def test_neighbours_in_blocks():
-  run = {size: jax.jit(partial(koleo_loss, block_size=size)) for size in (None, 3)}
-  np.testing.assert_allclose(run[3](Z_1), run[None](Z_1), rtol=1e-6)
 
 
 def test_matryoshka_sums_the_loss_of_unit_prefixes():

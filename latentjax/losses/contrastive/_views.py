@@ -31,13 +31,6 @@ def as_views(least: int = 2, **views: ArrayLike) -> jax.Array:
   return jnp.asarray(array, wide_dtype(array))
 
 
-def unit(z: jax.Array) -> jax.Array:
-  """Rows of unit norm; a row of zeros stays, with gradient zero."""
-  squared = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
-  is_zero = squared == 0
-  return z * jnp.where(is_zero, 0, jax.lax.rsqrt(jnp.where(is_zero, 1, squared)))
-
-
 def log_mean_exp_rows(x: jax.Array, axis_name: str | None) -> jax.Array:
   """Log of the mean exponential over the rows of all devices, of x (..., B, K), shape (..., K)."""
   log_sums = all_gather_rows(jax.nn.logsumexp(x, axis=-2)[None], axis_name)

@@ -6,7 +6,8 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_positive_int, check_range, check_rank, wide_dtype
 from latentjax.collectives import all_gather_rows, row_offset
-from latentjax.losses.contrastive._views import unit
+from latentjax.losses.contrastive._pairs import check_two_rows
+from latentjax.losses.contrastive.normalize import l2_normalize
 
 __all__ = ["koleo_loss"]
 
@@ -56,13 +57,12 @@ def koleo_loss(
   """
   check_float(z=z)
   check_rank(2, z=z)
+  check_two_rows(axis_name, z=z)
   check_range(low=0.0, strict=True, eps=eps)
   if block_size is not None:
     check_positive_int(block_size=block_size)
-  z = unit(jnp.asarray(z, wide_dtype(z)))
+  z = l2_normalize(jnp.asarray(z, wide_dtype(z)))
   columns = all_gather_rows(z, axis_name)
-  if columns.shape[0] < 2:
-    raise ValueError(f"z must have at least 2 rows, got shape {columns.shape}")
   fixed = jax.lax.stop_gradient(columns)
 
   def neighbour(row: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from latentjax.checks import check_positive_int
-from latentjax.losses.contrastive._views import unit
+from latentjax.losses.contrastive.normalize import l2_normalize
 
 __all__ = ["matryoshka"]
 
@@ -68,7 +68,7 @@ def matryoshka(
 
     def loss(dim: int) -> jax.Array:
       prefixes = (jnp.asarray(z)[..., :dim] for z in embeddings)
-      return loss_fn(*(unit(z) if normalize else z for z in prefixes), **rest)
+      return loss_fn(*(l2_normalize(z) if normalize else z for z in prefixes), **rest)
 
     return jnp.sum(jnp.stack([c * loss(dim) for c, dim in zip(coefficients, dims)]), axis=0)
 

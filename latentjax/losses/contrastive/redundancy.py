@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_range
 from latentjax.collectives import device_mean
+from latentjax.losses.contrastive._pairs import check_two_rows
 from latentjax.losses.contrastive._views import as_view_pair
 
 __all__ = ["barlow_twins_loss", "vicreg_loss"]
@@ -129,9 +130,8 @@ def vicreg_loss(
   for name, weight in weights.items():
     check_range(0.0, math.inf, strict=False, **{name: weight})
   check_range(low=0.0, strict=True, eps=eps)
+  check_two_rows(axis_name, z_1=z_1)
   batch_size = z_1.shape[0] * (1 if axis_name is None else jax.lax.axis_size(axis_name))
-  if batch_size < 2:
-    raise ValueError(f"z_1 and z_2 must have at least 2 rows, got shape {z_1.shape}")
   invariance = device_mean(jnp.mean(jnp.square(z_1 - z_2)), axis_name)
   variance, covariance = jnp.zeros_like(invariance), jnp.zeros_like(invariance)
   for z in (z_1, z_2):

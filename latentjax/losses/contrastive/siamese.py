@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.losses.contrastive._views import as_view_pair, unit
+from latentjax.losses.contrastive._views import as_view_pair
+from latentjax.losses.contrastive.normalize import l2_normalize
 
 __all__ = ["byol_loss", "simsiam_loss"]
 
@@ -93,6 +94,6 @@ def _crossed_cosines(
   """Cosines of each view's prediction and the other view's detached target, shape (2, B)."""
   views = {"prediction_1": prediction_1, "prediction_2": prediction_2}
   views |= {f"{name}_1": target_1, f"{name}_2": target_2}
-  q_1, q_2, z_1, z_2 = map(unit, as_view_pair(**views))
+  q_1, q_2, z_1, z_2 = map(l2_normalize, as_view_pair(**views))
   targets = jax.lax.stop_gradient(jnp.stack([z_2, z_1]))
   return jnp.sum(jnp.stack([q_1, q_2]) * targets, axis=-1)

@@ -6,7 +6,9 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_range, wide_dtype
 from latentjax.collectives import device_mean
-from latentjax.losses.contrastive._views import as_view_pair, unit
+from latentjax.losses.contrastive._pairs import check_two_rows
+from latentjax.losses.contrastive._views import as_view_pair
+from latentjax.losses.contrastive.normalize import l2_normalize
 
 __all__ = ["tico_loss", "w_mse_loss"]
 
@@ -51,8 +53,9 @@ def w_mse_loss(
     Ermolov et al., Whitening for Self-Supervised Representation Learning, 2021. arXiv:2007.06346
   """
   z_1, z_2 = as_view_pair(z_1=z_1, z_2=z_2)
+  check_two_rows(axis_name, z_1=z_1)
   check_range(0.0, 1.0, eps=eps)
-  w_1, w_2 = (unit(_whitened(z, eps, axis_name)) for z in (z_1, z_2))
+  w_1, w_2 = (l2_normalize(_whitened(z, eps, axis_name)) for z in (z_1, z_2))
   return 2 - 2 * jnp.sum(w_1 * w_2, axis=1)
 
 
@@ -104,7 +107,7 @@ def tico_loss(
       Representation Learning, 2022. arXiv:2206.10698
   """
   check_float(covariance=covariance)
-  z_1, z_2 = map(unit, as_view_pair(z_1=z_1, z_2=z_2))
+  z_1, z_2 = map(l2_normalize, as_view_pair(z_1=z_1, z_2=z_2))
   dim = z_1.shape[1]
   if jnp.shape(covariance) != (dim, dim):
     raise ValueError(f"covariance must have shape {(dim, dim)}, got {jnp.shape(covariance)}")
@@ -120,8 +123,6 @@ def tico_loss(
 
 def _whitened(z: jax.Array, eps: float, axis_name: str | None) -> jax.Array:
   batch_size = z.shape[0] * (1 if axis_name is None else jax.lax.axis_size(axis_name))
-  if batch_size < 2:
-    raise ValueError(f"z_1 and z_2 must have at least 2 rows, got shape {z.shape}")
   centred = z - device_mean(jnp.mean(z, axis=0), axis_name)
   # Divisor B - 1 of the whole batch: a device's share of it is (B - 1) / n.
   covariance = _second_moment(centred, z.shape[0] * (batch_size - 1) / batch_size, axis_name)

@@ -175,6 +175,8 @@ def interpolated_bound(
   log_baseline = _as_baseline(log_baseline, joint)
   check_range(0.0, 1.0, alpha=alpha)
   alpha = jnp.asarray(alpha, scores.dtype)
+  # Only differences count; relative to the joint sample they keep their digits.
+  scores, log_baseline = scores - joint[:, None], log_baseline - joint
 
   def mix(log_mean: jax.Array, log_baseline: jax.Array) -> jax.Array:
     return jnp.logaddexp(jnp.log(alpha) + log_mean, jnp.log1p(-alpha) + log_baseline)
@@ -184,7 +186,7 @@ def interpolated_bound(
   log_mixed = jnp.where(is_product, mix(without_one, log_baseline[:, None]), 0)
   log_product = product_log_mean_exp(scores, is_product)
   ratio = jnp.exp(log_product - mix(log_product, log_baseline))
-  return 1 + joint - jnp.sum(log_mixed, axis=1) / num_others - ratio
+  return 1 - jnp.sum(log_mixed, axis=1) / num_others - ratio
 
 
 def _leave_one_out(scores: jax.Array) -> jax.Array:

@@ -6,7 +6,8 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_range, check_rank, wide_dtype
 from latentjax.collectives import all_gather_rows, device_mean
-from latentjax.losses.contrastive._views import as_views, unit
+from latentjax.losses.contrastive._views import as_views
+from latentjax.losses.contrastive.normalize import l2_normalize
 
 __all__ = ["frossl_loss", "mmcr_loss", "von_neumann_entropy"]
 
@@ -46,7 +47,7 @@ def von_neumann_entropy(z: ArrayLike, *, axis_name: str | None = None) -> jax.Ar
   """
   check_float(z=z)
   check_rank(2, z=z)
-  z = unit(jnp.asarray(z, wide_dtype(z)))
+  z = l2_normalize(jnp.asarray(z, wide_dtype(z)))
   batch_size = z.shape[0] * (1 if axis_name is None else jax.lax.axis_size(axis_name))
   if batch_size < z.shape[1]:  # the same eigenvalues, but for zeros
     rows = all_gather_rows(z, axis_name)
@@ -95,7 +96,7 @@ def frossl_loss(
     Skean et al., FroSSL: Frobenius Norm Minimization for Efficient Multiview Self-Supervised
       Learning, 2024. arXiv:2310.02903
   """
-  z = unit(as_views(z=z))
+  z = l2_normalize(as_views(z=z))
   check_range(low=0.0, lambda_invariance=lambda_invariance)
   squared = jnp.sum(jnp.square(_second_moment(z, axis_name)), axis=(1, 2))
   # A batch of zero vectors has the logarithm, and the gradient, of the smallest number instead.
@@ -140,7 +141,7 @@ def mmcr_loss(
     Yerxa et al., Learning Efficient Coding of Natural Images with Maximum Manifold Capacity
       Representations, 2023. arXiv:2303.03307
   """
-  z = unit(as_views(z=z))
+  z = l2_normalize(as_views(z=z))
   check_range(low=0.0, lambda_local=lambda_local)
   centroids = all_gather_rows(jnp.mean(z, axis=0), axis_name)
   loss = -jnp.sum(jnp.linalg.svd(centroids, compute_uv=False))

@@ -1,0 +1,200 @@
+"""Pairs of rows of two arrays, one tile of scores at a time: how rows lie in tiles, and the scan.
+
+Rows lie on a circle of N places, tile after tile, view after view. A pair counts if the way from i
+to j, (j - i) mod N, is more than 0 and less than N; with `half`, less than N / 2. For two views, whose
+rows of the same example lie half a turn apart, that is every pair of different examples once: what
+is left out is a row with itself and with its other view. Only tiles at the start and at half a turn
+have pairs to leave out, and every tile, hence every device, has the same work.
+
+A tile holds every k-th row, not k neighbours: of a batch that `jit` has split over devices, each then
+has an equal share of every tile.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from latentjax.checks import check_positive_int, wide_dtype
+from latentjax.collectives import all_gather_rows, row_offset
+
+__all__ = ["Operands", "Tiling", "over_tiles", "prepare", "product", "put", "take"]
+
+
+class Tiling(NamedTuple):
+  """How rows lie in tiles; all of it static."""
+
+  num_views: int
+  num_devices: int
+  num_rows: int  # of one view on one device
+  num_tiles: int  # into which those are cut
+  half: bool
+
+  @property
+  def size(self) -> int:
+    return -(-self.num_rows // self.num_tiles)
+
+  @property
+  def total(self) -> int:
+    return self.num_views * self.num_devices * self.num_tiles
+
+  @property
+  def filled_up(self) -> bool:
+    return self.num_tiles * self.size > self.num_rows
+
+  @property
+  def positions(self) -> np.ndarray:
+    """Places (total, size) on the circle; those of rows that only fill up a tile are far off it."""
+    circle = self.total * self.size
+    places = np.arange(circle).reshape(-1, self.num_tiles, self.size)
+    row = np.arange(self.num_tiles)[:, None] + self.num_tiles * np.arange(self.size)
+    places = np.where(row < self.num_rows, places, -4 * circle)
+    return places.reshape(self.total, self.size).astype(np.int32)
+
+  def cut(self, view: jax.Array) -> jax.Array:
+    """Tiles (num_tiles, size, D) of the rows of a view on this device."""
+    if self.filled_up:
+      view = jnp.pad(view, ((0, self.num_tiles * self.size - self.num_rows), (0, 0)))
+    return jnp.swapaxes(view.reshape(self.size, self.num_tiles, -1), 0, 1)
+
+  def join(self, sums: jax.Array) -> jax.Array:
+    """Sums (views, devices or 1, num_rows) of tiles (..., size); inverts `cut`."""
+    tiles = sums.reshape(self.num_views, -1, self.num_tiles, self.size)
+    rows = jnp.swapaxes(tiles, 2, 3).reshape(*tiles.shape[:2], -1)
+    return rows[..., : self.num_rows]
+
+  def mask(self, scores: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
+    """Scores (size, size) of a row tile and a column tile, -inf for pairs that do not count."""
+    positions = jnp.asarray(self.positions)
+    way = take(positions, column)[None, :] - take(positions, row)[:, None]
+    circle = self.total * self.size
+    way = jnp.where(way < 0, way + circle, way)
+    limit = circle // 2 if self.half else circle
+    return jnp.where((way > 0) & (way < limit), scores, -jnp.inf)
+
+
+class Operands(NamedTuple):
+  """What the scores are made of: rows and columns in tiles, scale and bias.
+
+  Attributes:
+    rows: this device's, (row tiles, size, D).
+    columns: those of all devices, (total, size, D).
+    scale: factor of the products.
+    bias: added to them.
+    index: where among all tiles each row tile lies, (row tiles,).
+  """
+
+  rows: jax.Array
+  columns: jax.Array
+  scale: jax.Array
+  bias: jax.Array
+  index: jax.Array
+
+  def zeros(self, *shape: int) -> jax.Array:
+    """Zeros in float32 or wider that vary over the devices as the operands do."""
+    return jnp.broadcast_to(jnp.zeros_like(self.scale), shape)
+
+
+def prepare(
+  x: Sequence[jax.Array],
+  y: Sequence[jax.Array],
+  scale: ArrayLike,
+  bias: ArrayLike = 0.0,
+  *,
+  axis_name: str | None,
+  block_size: int | None,
+  half: bool = False,
+) -> tuple[Tiling, Operands]:
+  """Views of rows x and columns y, each (rows of this device, D), cut into tiles and gathered."""
+  if block_size is not None:
+    check_positive_int(block_size=block_size)
+  num_rows = x[0].shape[0]
+  num_tiles = 1 if block_size is None else -(-num_rows // block_size)
+  num_devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+  tiling = Tiling(len(x), num_devices, num_rows, num_tiles, half)
+  dtype = jnp.result_type(*x, *y)
+  wide = wide_dtype(dtype)
+  dtype = dtype if dtype == jnp.bfloat16 else wide  # in float16, small weights would vanish
+  scale = jnp.asarray(scale, wide)
+  if dtype == wide:  # else scaled rows would be rounded; this way no tile needs a pass for it
+    x, scale = [scale * jnp.asarray(view, wide) for view in x], jnp.ones_like(scale)
+  rows = [tiling.cut(jnp.asarray(view, dtype)) for view in x]
+  columns = [all_gather_rows(tiling.cut(jnp.asarray(view, dtype)), axis_name) for view in y]
+  index = np.arange(len(x))[:, None] * num_devices * num_tiles + np.arange(num_tiles)
+  # Made from the inputs, so that inside `shard_map` it varies over the devices as they do.
+  zero = jnp.zeros_like(rows[0][0, 0, 0] + columns[0][0, 0, 0], wide)
+  return tiling, Operands(
+    jnp.concatenate(rows),
+    jnp.concatenate(columns),
+    scale + zero,
+    jnp.asarray(bias, wide) + zero,
+    jnp.asarray(index.reshape(-1), jnp.int32) + row_offset(num_tiles, axis_name),
+  )
+
+
+def over_tiles(
+  tiling: Tiling,
+  visit: Callable,
+  operands: Operands,
+  row_sums: Any,
+  column_sums: Any,
+  row_inputs: Any = (),
+) -> tuple[Any, Any]:
+  """Sums over the tiles of every row tile and of every column tile.
+
+  Args:
+    tiling: of the operands.
+    visit: `visit(sums, column_sums, inputs, tile, scores, column)` of one tile adds its scores
+      (size, size) to the sums of its row tile and to those of all columns, at index `column`;
+      `tile` is the row tile itself, (D, size).
+    operands: from `prepare`.
+    row_sums: empty sums of one row tile.
+    column_sums: empty sums of all column tiles.
+    row_inputs: arrays (row tiles, ...), of which `visit` gets one row tile's.
+
+  Returns:
+    Sums of every row tile, (row tiles, ...), and of all columns.
+  """
+  # Half a turn: the last tile has pairs on both sides of it.
+  last = tiling.total // 2 if tiling.half else tiling.total
+
+  def row_tile(column_sums: Any, row: tuple) -> tuple[Any, Any]:
+    inputs, rows, index = row
+    flipped = rows.T
+
+    def step(
+      way: ArrayLike, sums: tuple[Any, Any], masked: bool = tiling.filled_up
+    ) -> tuple[Any, Any]:
+      column = (index + way) % tiling.total
+      scores = operands.scale * product(rows, take(operands.columns, column).T) + operands.bias
+      scores = tiling.mask(scores, index, column) if masked else scores
+      return visit(*sums, inputs, flipped, scores, column)
+
+    sums = step(0, (row_sums, column_sums), masked=True)
+    if last > 1:
+      sums = jax.lax.fori_loop(1, last, step, sums)
+    if tiling.half:
+      sums = step(last, sums, masked=True)
+    return sums[1], sums[0]
+
+  column_sums, row_sums = jax.lax.scan(
+    row_tile, column_sums, (row_inputs, operands.rows, operands.index)
+  )
+  return row_sums, column_sums
+
+
+def product(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Matrix product in float32 or wider; one of bfloat16 factors is exact up to the summation."""
+  precision = None if a.dtype == jnp.bfloat16 else "highest"
+  return jnp.matmul(a, b, precision=precision, preferred_element_type=wide_dtype(a))
+
+
+def take(tiles: jax.Array, index: ArrayLike) -> jax.Array:
+  return jax.lax.dynamic_index_in_dim(tiles, index, keepdims=False)
+
+
+def put(tiles: jax.Array, tile: jax.Array, index: ArrayLike) -> jax.Array:
+  return jax.lax.dynamic_update_index_in_dim(tiles, tile, index, axis=0)

@@ -1,0 +1,418 @@
+"""Batch-coupled contrastive losses against loops over pairs, over devices, in blocks, at their limits."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from contract import check_kernel
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from scipy.spatial import distance
+from scipy.special import expit, logsumexp
+
+from latentjax.losses.contrastive import (
+  alignment,
+  clip_loss,
+  dcl_loss,
+  info_nce,
+  l2_normalize,
+  nt_xent,
+  siglip_loss,
+  spectral_contrastive_loss,
+  sup_con,
+  triplet_loss,
+  uniformity,
+)
+
+B, D = 24, 3  # 3 rows on each of 8 devices: blocks of 2 must be filled up
+RNG = np.random.default_rng(0)
+X, Y, Z = RNG.standard_normal((3, B, D))
+X, Y = (array / np.linalg.norm(array, axis=1, keepdims=True) for array in (X, Y))
+LABELS = RNG.integers(-5, 5, B) * 1000
+LABELS[0] = 7  # without a positive
+BLOCK = {"block_size": 2}
+EXTREME = [(1e3 * X, -1e3 * Y), (0 * X, 0 * Y)]
+
+
+def bad_inputs(name, other, block=True, **required):
+  """What every loss of two arrays of the same shape refuses."""
+  one = [
+    ((X, Y), {**required, "block_size": 0}, ValueError, "block_size must be a positive integer")
+  ]
+  return [
+    ((X.astype(int), Y), required, TypeError, f"{name} must be a floating point"),
+    ((X[0], Y[0]), required, ValueError, f"{name} must have 2 axes"),
+    ((X, Y[:5]), required, ValueError, f"{name} and {other} must have the same shape"),
+    *(one if block else []),
+  ]
+
+
+def cross_entropy(scores, target):
+  return logsumexp(scores) - scores[target]
+
+
+def info_nce_oracle(a, p, temperature=0.1, **_):
+  rows = range(len(a))
+  return np.array([cross_entropy([a[i] @ q / temperature for q in p], i) for i in rows])
+
+
+def views_oracle(z_1, z_2, temperature=0.1, decoupled=False, weights=None, **_):
+  """Over every anchor, the list of the scores of all others, one by one."""
+  z, size = np.concatenate([z_1, z_2]), len(z_1)
+  losses = np.zeros(2 * size)
+  for i in range(2 * size):
+    positive = z[i] @ z[(i + size) % (2 * size)] / temperature
+    others = [z[i] @ z[k] / temperature for k in range(2 * size) if k % size != i % size]
+    weight = 1 if weights is None else weights[i % size]
+    losses[i] = logsumexp(others if decoupled else [positive, *others]) - weight * positive
+  return (losses[:size] + losses[size:]) / 2
+
+
+def clip_oracle(u, v, logit_scale, label_smoothing=0.0, **_):
+  scores = np.array([[logit_scale * a @ b for b in v] for a in u])
+  targets = (1 - label_smoothing) * np.eye(len(u)) + label_smoothing / len(u)
+  of_image = scores - logsumexp(scores, axis=1, keepdims=True)
+  of_text = scores - logsumexp(scores, axis=0, keepdims=True)
+  return -(targets * of_image).sum(1) / 2 - (targets * of_text).sum(0) / 2
+
+
+def siglip_oracle(u, v, logit_scale, logit_bias, **_):
+  losses = np.zeros(len(u))
+  for i, a in enumerate(u):
+    for j, b in enumerate(v):
+      losses[i] -= np.log(expit((1 if i == j else -1) * (logit_scale * a @ b + logit_bias)))
+  return losses
+
+
+def sup_con_oracle(z, labels, temperature=0.1, **_):
+  losses = np.zeros(len(z))
+  for i in range(len(z)):
+    others = [a for a in range(len(z)) if a != i]
+    positives = [p for p in others if labels[p] == labels[i]]
+    denominator = logsumexp([z[i] @ z[a] / temperature for a in others])
+    terms = [denominator - z[i] @ z[p] / temperature for p in positives]
+    losses[i] = np.mean(terms) if terms else 0
+  return losses
+
+
+def test_info_nce():
+  check_kernel(
+    info_nce,
+    (X, Y),
+    kwargs={"temperature": 0.3, **BLOCK},
+    oracle=info_nce_oracle,
+    batch_coupled=True,
+    extreme=EXTREME,
+    bad_inputs=[
+      *bad_inputs("anchors", "positives"),
+      ((X, Y), {"temperature": 0.0}, ValueError, "temperature must be in"),
+    ],
+  )
+
+
+def test_nt_xent():
+  check_kernel(
+    nt_xent,
+    (X, Y),
+    kwargs={"temperature": 0.3, **BLOCK},
+    oracle=views_oracle,
+    batch_coupled=True,
+    extreme=EXTREME,
+    bad_inputs=[
+      *bad_inputs("z_1", "z_2"),
+      ((X, Y), {"temperature": -1.0}, ValueError, "temperature must be in"),
+    ],
+  )
+
+
+def test_dcl_loss():
+  check_kernel(
+    dcl_loss,
+    (X, Y),
+    kwargs={"temperature": 0.3},
+    oracle=partial(views_oracle, decoupled=True),
+    batch_coupled=True,
+    extreme=EXTREME,
+    bad_inputs=[
+      *bad_inputs("z_1", "z_2"),
+      ((X, Y), {"weight_temperature": 0.0}, ValueError, "weight_temperature must be in"),
+      ((X[:1], Y[:1]), {}, ValueError, "z_1 must have at least 2 rows"),
+    ],
+  )
+
+
+def test_clip_loss():
+  def loss(u, v, logit_scale, **kwargs):
+    return clip_loss(u, v, logit_scale=logit_scale, **kwargs)
+
+  scale = np.float32(5)
+  check_kernel(
+    loss,
+    (X, Y, scale),
+    kwargs={"label_smoothing": 0.1, **BLOCK},
+    oracle=clip_oracle,
+    batch_axes=(0, 0, None),
+    batch_coupled=True,
+    extreme=[(*point, scale) for point in EXTREME],
+    bad_inputs=[
+      *[((*args, 5.0), *rest) for args, *rest in bad_inputs("image", "text")],
+      ((X, Y, 0.0), {}, ValueError, "logit_scale must be in"),
+      ((X, Y, 5.0), {"label_smoothing": 2.0}, ValueError, "label_smoothing must be in"),
+    ],
+  )
+
+
+def test_siglip_loss():
+  def loss(u, v, logit_scale, logit_bias, **kwargs):
+    return siglip_loss(u, v, logit_scale=logit_scale, logit_bias=logit_bias, **kwargs)
+
+  scalars = np.float32(5), np.float32(-3)
+  check_kernel(
+    loss,
+    (X, Y, *scalars),
+    kwargs=BLOCK,
+    oracle=siglip_oracle,
+    batch_axes=(0, 0, None, None),
+    batch_coupled=True,
+    extreme=[(*point, *scalars) for point in EXTREME],
+    bad_inputs=[
+      *[((*args, 5.0, 0.0), *rest) for args, *rest in bad_inputs("image", "text")],
+      ((X, Y, -1.0, 0.0), {}, ValueError, "logit_scale must be in"),
+      ((X, Y, 5.0, np.inf), {}, ValueError, "logit_bias must be in"),
+    ],
+  )
+
+
+def test_sup_con():
+  check_kernel(
+    sup_con,
+    (X, LABELS),
+    kwargs={"temperature": 0.3, **BLOCK},
+    oracle=sup_con_oracle,
+    batch_coupled=True,
+    extreme=[(1e3 * X, LABELS), (0 * X, LABELS)],
+    bad_inputs=[
+      ((X.astype(int), LABELS), {}, TypeError, "z must be a floating point"),
+      ((X[0], LABELS), {}, ValueError, "z must have 2 axes"),
+      ((X, X[:, 0]), {}, TypeError, "labels must be integers"),
+      ((X, LABELS[:5]), {}, ValueError, "labels must have shape"),
+      ((X, LABELS), {"temperature": 0.0}, ValueError, "temperature must be in"),
+    ],
+  )
+
+
+def test_uniformity():
+  check_kernel(
+    uniformity,
+    (X,),
+    kwargs={"t": 3.0, **BLOCK},
+    oracle=lambda z, t, **_: np.log(np.mean(np.exp(-t * distance.pdist(z) ** 2))),
+    batch_coupled=True,
+    extreme=[(1e3 * X,), (0 * X,)],
+    bad_inputs=[
+      ((X.astype(int),), {}, TypeError, "z must be a floating point"),
+      ((X[0],), {}, ValueError, "z must have 2 axes"),
+      ((X[:1],), {}, ValueError, "z must have at least 2 rows"),
+      ((X,), {"t": 0.0}, ValueError, "t must be in"),
+    ],
+  )
+
+
+def test_spectral_contrastive_loss():
+  def oracle(z_1, z_2):
+    rows = range(len(z_1))
+    squares = [np.mean([(z_1[i] @ z_2[j]) ** 2 for j in rows if j != i]) for i in rows]
+    return np.array([-2 * z_1[i] @ z_2[i] + squares[i] for i in rows])
+
+  check_kernel(
+    spectral_contrastive_loss,
+    (X, Z),
+    oracle=oracle,
+    batch_coupled=True,
+    extreme=EXTREME,
+    bad_inputs=[
+      *bad_inputs("z_1", "z_2", block=False),
+      ((X[:1], Y[:1]), {}, ValueError, "z_1 must have at least 2 rows"),
+    ],
+  )
+
+
+def test_alignment():
+  check_kernel(
+    alignment,
+    (X, Y),
+    kwargs={"alpha": 1.0},
+    oracle=lambda a, b, alpha: np.array([distance.euclidean(u, v) for u, v in zip(a, b)]),
+    extreme=[(X, X), (1e4 * X, Y)],
+    bad_inputs=[
+      *bad_inputs("z_1", "z_2", block=False),
+      ((X, Y), {"alpha": 0.0}, ValueError, "alpha must be in"),
+    ],
+  )
+
+
+def test_triplet_loss():
+  def oracle(a, p, n, margin):
+    squared = distance.sqeuclidean
+    gaps = [squared(u, v) - squared(u, w) for u, v, w in zip(a, p, n)]
+    return np.maximum(np.array(gaps) + margin, 0)
+
+  check_kernel(
+    triplet_loss,
+    (X, Y, Z),
+    kwargs={"margin": 0.5},
+    oracle=oracle,
+    extreme=[(1e4 * X, -1e4 * Y, Z), (X, X, X)],
+    bad_inputs=[
+      ((X, Y.astype(int), Z), {}, TypeError, "positive must be a floating point"),
+      ((X[0], Y[0], Z[0]), {}, ValueError, "anchor must have 2 axes"),
+      ((X, Y, Z[:5]), {}, ValueError, "anchor and positive and negative must have the same shape"),
+      ((X, Y, Z), {"margin": -1.0}, ValueError, "margin must be in"),
+    ],
+  )
+
+
+def test_l2_normalize():
+  check_kernel(
+    l2_normalize,
+    (Z,),
+    oracle=lambda z: np.stack([row / np.linalg.norm(row) for row in z]),
+    extreme=[(1e30 * Z,), (1e-30 * Z,), (0 * Z,)],
+    bad_inputs=[((Z.astype(int),), {}, TypeError, "z must be a floating point")],
+  )
+  norms = np.linalg.norm(l2_normalize(1e-30 * Z), axis=1)
+  np.testing.assert_allclose(norms, 1, rtol=1e-6)
+
+
+def four_losses(x, y, temperature=0.2, **kwargs):
+  """One program for all that promise not to hold a (B, B) array."""
+  scale = 1 / temperature
+  return jnp.stack(
+    [
+      info_nce(x, y, temperature=temperature, **kwargs),
+      nt_xent(x, y, temperature=temperature, **kwargs),
+      clip_loss(x, y, logit_scale=scale, **kwargs),
+      siglip_loss(x, y, logit_scale=scale, logit_bias=-1.0, **kwargs),
+    ],
+    axis=1,
+  )
+
+
+def four_oracles(x, y, temperature=0.2):
+  return np.stack(
+    [
+      info_nce_oracle(x, y, temperature),
+      views_oracle(x, y, temperature),
+      clip_oracle(x, y, 1 / temperature),
+      siglip_oracle(x, y, 1 / temperature, -1.0),
+    ],
+    axis=1,
+  )
+
+
+WEIGHTS = RNG.uniform(0.5, 1.5, (B, 4))
+
+
+def total(x, y, temperature, **kwargs):
+  losses = four_losses(x, y, temperature, **kwargs)
+  return jnp.sum(jnp.asarray(WEIGHTS[: len(x)], losses.dtype) * losses), losses
+
+
+GRADIENTS = jax.jit(
+  jax.grad(total, argnums=(0, 1, 2), has_aux=True), static_argnames=("block_size",)
+)
+
+
+@pytest.mark.parametrize("block_size", [None, 5, 100])
+def test_blocks_change_neither_value_nor_gradient(block_size):
+  with jax.enable_x64(True):
+    grads, losses = GRADIENTS(X, Y, 0.2, block_size=block_size)
+  np.testing.assert_allclose(losses, four_oracles(X, Y), rtol=1e-9)
+  direction = [RNG.standard_normal((B, D)), RNG.standard_normal((B, D)), 0.1]
+  ends = [
+    np.sum(WEIGHTS * four_oracles(*(a + 1e-6 * s * d for a, d in zip((X, Y, 0.2), direction))))
+    for s in (1, -1)
+  ]
+  slope = sum(np.sum(np.asarray(grad) * d) for grad, d in zip(grads, direction))
+  np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-6)
+
+
+def test_small_temperature_identical_rows_and_few_of_them():
+  """In float32 and in blocks: the right limits, and gradients that are finite."""
+  run = partial(GRADIENTS, block_size=2)
+  grads, losses = run(X.astype(np.float32), Y.astype(np.float32), 1e-3)
+  np.testing.assert_allclose(losses, four_oracles(X, Y, 1e-3), rtol=1e-5, atol=1e-3)
+  assert all(np.isfinite(grad).all() for grad in grads)
+
+  same = np.tile(X[:1], (B, 1)).astype(np.float32)
+  grads, losses = run(same, same, 0.2)
+  sigmoid = np.logaddexp(0, -4) + (B - 1) * np.logaddexp(0, 4)
+  expected = [np.log(B), np.log(2 * B - 1), np.log(B), sigmoid]
+  np.testing.assert_allclose(losses, np.tile(expected, (B, 1)), rtol=1e-5)
+  assert all(np.isfinite(grad).all() for grad in grads)
+
+  grads, losses = run(X[:1].astype(np.float32), Y[:1].astype(np.float32), 0.2)
+  assert not losses[0, :3].any() and losses[0, 3] > 0  # a single example has no negative
+  assert all(np.isfinite(grad).all() for grad in grads)
+
+
+def test_small_losses_keep_their_digits():
+  """exp(-20): lost, if the positive's score were taken from the log of the whole sum."""
+  corners = np.concatenate([np.eye(2), -np.eye(2)]).astype(np.float32)
+  losses = jax.jit(partial(four_losses, temperature=0.05))(corners, corners)
+  tail = 2 * np.exp(-20) + np.exp(-40)
+  np.testing.assert_allclose(losses[:, :3], np.tile([tail, 2 * tail, tail], (4, 1)), rtol=1e-4)
+
+
+def temporary_bytes(block_size, num_devices=1, batch_size=1024):
+  def loss(x, y, axis_name=None):
+    return jnp.mean(four_losses(x, y, block_size=block_size, axis_name=axis_name), axis=1)
+
+  if num_devices > 1:
+    mesh, rows = Mesh(np.array(jax.devices()[:num_devices]), "i"), P("i")
+    local = partial(loss, axis_name="i")
+    loss = jax.shard_map(local, mesh=mesh, in_specs=(rows, rows), out_specs=rows)
+  run = jax.jit(jax.grad(lambda x, y: jnp.mean(loss(x, y)), argnums=(0, 1)))
+  shapes = [jax.ShapeDtypeStruct((batch_size, 4), jnp.float32)] * 2
+  return run.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_memory_is_that_of_blocks():
+  scores = 4 * 1024**2
+  assert temporary_bytes(None) > scores
+  assert temporary_bytes(32) < scores / 4
+  assert temporary_bytes(32, num_devices=4) < scores / 8
+
+
+def test_pairs_of_labels_make_sup_con_the_nt_xent():
+  views = np.concatenate([X, Y])
+  labels = np.tile(RNG.permutation(B), 2)
+  losses = jax.jit(partial(sup_con, temperature=0.3))(views, labels)
+  expected = views_oracle(X, Y, temperature=0.3)
+  np.testing.assert_allclose((losses[:B] + losses[B:]) / 2, expected, rtol=1e-5)
+
+
+def test_dclw_weighs_the_far_pairs_more_and_takes_no_gradient_through_it():
+  similarity = np.exp(np.sum(X * Y, axis=1) / 0.5)
+  weights = 2 - similarity / similarity.mean()
+  run = jax.jit(jax.value_and_grad(lambda x, y, w: jnp.sum(w * weighted(x, y)), argnums=0))
+  weighted = partial(dcl_loss, temperature=0.3, weight_temperature=0.5)
+  with jax.enable_x64(True):
+    value, grad = run(X, Y, WEIGHTS[:, 0])
+    oracle = lambda x: WEIGHTS[:, 0] @ views_oracle(x, Y, 0.3, decoupled=True, weights=weights)
+    np.testing.assert_allclose(value, oracle(X), rtol=1e-9)
+    ends = [oracle(X + sign * 1e-6 * Z) for sign in (1, -1)]
+    np.testing.assert_allclose(np.sum(grad * Z), (ends[0] - ends[1]) / 2e-6, rtol=1e-6)
+
+
+def test_uniformity_is_least_where_points_are_spread():
+  """Four points on the circle; a square against a cluster, and all in one place."""
+  angles = np.array([[0, 1, 2, 3], [0, 0.3, 0.6, 0.9], [0, 0, 0, 0]]) * np.pi / 2
+  spread, cluster, one = jax.jit(jax.vmap(uniformity))(
+    np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+  )
+  np.testing.assert_allclose(spread, np.log((2 * np.exp(-4) + np.exp(-8)) / 3), rtol=1e-5)
+  np.testing.assert_allclose(one, 0, atol=1e-5)
+  assert spread < cluster < one
