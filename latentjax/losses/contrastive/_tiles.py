@@ -11,6 +11,7 @@ has an equal share of every tile.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -158,26 +159,27 @@ def over_tiles(
   Returns:
     Sums of every row tile, (row tiles, ...), and of all columns.
   """
-  # Half a turn: the last tile has pairs on both sides of it.
-  last = tiling.total // 2 if tiling.half else tiling.total
+  num_steps = tiling.total // 2 + 1 if tiling.half else tiling.total
+  masked_steps = [0, num_steps - 1] if tiling.half else [0]
 
   def row_tile(column_sums: Any, row: tuple) -> tuple[Any, Any]:
     inputs, rows, index = row
     flipped = rows.T
 
-    def step(
-      way: ArrayLike, sums: tuple[Any, Any], masked: bool = tiling.filled_up
-    ) -> tuple[Any, Any]:
+    def step(way: ArrayLike, sums: tuple[Any, Any], masked: bool = True) -> tuple[Any, Any]:
       column = (index + way) % tiling.total
       scores = operands.scale * product(rows, take(operands.columns, column).T) + operands.bias
       scores = tiling.mask(scores, index, column) if masked else scores
       return visit(*sums, inputs, flipped, scores, column)
 
-    sums = step(0, (row_sums, column_sums), masked=True)
-    if last > 1:
-      sums = jax.lax.fori_loop(1, last, step, sums)
-    if tiling.half:
-      sums = step(last, sums, masked=True)
+    sums = row_sums, column_sums
+    if tiling.filled_up:
+      sums = jax.lax.fori_loop(0, num_steps, step, sums)
+    else:
+      for way in masked_steps:
+        sums = step(way, sums)
+      inner = 1, num_steps - len(masked_steps) + 1
+      sums = jax.lax.fori_loop(*inner, partial(step, masked=False), sums)
     return sums[1], sums[0]
 
   column_sums, row_sums = jax.lax.scan(
