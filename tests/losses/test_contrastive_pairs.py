@@ -10,7 +10,7 @@ from contract import check_kernel
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from scipy.spatial import distance
-from scipy.special import expit, logsumexp
+from scipy.special import log_expit, logsumexp
 
 from latentjax.losses.contrastive import (
   alignment,
@@ -50,7 +50,9 @@ def bad_inputs(name, other, block=True, **required):
 
 
 def cross_entropy(scores, target):
-  return logsumexp(scores) - scores[target]
+  """log sum_j exp(s_j - s_target), with the digits of a small one."""
+  rest = np.delete(scores, target) - scores[target]
+  return np.logaddexp(0, logsumexp(rest)) if len(rest) else 0.0
 
 
 def info_nce_oracle(a, p, temperature=0.1, **_):
@@ -66,23 +68,30 @@ def views_oracle(z_1, z_2, temperature=0.1, decoupled=False, weights=None, **_):
     positive = z[i] @ z[(i + size) % (2 * size)] / temperature
     others = [z[i] @ z[k] / temperature for k in range(2 * size) if k % size != i % size]
     weight = 1 if weights is None else weights[i % size]
-    losses[i] = logsumexp(others if decoupled else [positive, *others]) - weight * positive
+    if decoupled:
+      losses[i] = logsumexp(others) - weight * positive
+    else:
+      losses[i] = cross_entropy([positive, *others], 0)
   return (losses[:size] + losses[size:]) / 2
 
 
 def clip_oracle(u, v, logit_scale, label_smoothing=0.0, **_):
+  """Smoothed targets, spelled out: each of the B partners is the label with its probability."""
   scores = np.array([[logit_scale * a @ b for b in v] for a in u])
-  targets = (1 - label_smoothing) * np.eye(len(u)) + label_smoothing / len(u)
-  of_image = scores - logsumexp(scores, axis=1, keepdims=True)
-  of_text = scores - logsumexp(scores, axis=0, keepdims=True)
-  return -(targets * of_image).sum(1) / 2 - (targets * of_text).sum(0) / 2
+  losses = np.zeros(len(u))
+  for i in range(len(u)):
+    for of_one in (scores[i], scores[:, i]):
+      every = np.mean([cross_entropy(of_one, j) for j in range(len(u))])
+      own = cross_entropy(of_one, i)
+      losses[i] += ((1 - label_smoothing) * own + label_smoothing * every) / 2
+  return losses
 
 
 def siglip_oracle(u, v, logit_scale, logit_bias, **_):
   losses = np.zeros(len(u))
   for i, a in enumerate(u):
     for j, b in enumerate(v):
-      losses[i] -= np.log(expit((1 if i == j else -1) * (logit_scale * a @ b + logit_bias)))
+      losses[i] -= log_expit((1 if i == j else -1) * (logit_scale * a @ b + logit_bias))
   return losses
 
 
@@ -101,7 +110,7 @@ def test_info_nce():
   check_kernel(
     info_nce,
     (X, Y),
-    kwargs={"temperature": 0.3, **BLOCK},
+    kwargs={"temperature": 0.3},
     oracle=info_nce_oracle,
     batch_coupled=True,
     extreme=EXTREME,
@@ -151,7 +160,7 @@ def test_clip_loss():
   check_kernel(
     loss,
     (X, Y, scale),
-    kwargs={"label_smoothing": 0.1, **BLOCK},
+    kwargs={"label_smoothing": 0.1},
     oracle=clip_oracle,
     batch_axes=(0, 0, None),
     batch_coupled=True,
@@ -189,7 +198,7 @@ def test_sup_con():
   check_kernel(
     sup_con,
     (X, LABELS),
-    kwargs={"temperature": 0.3, **BLOCK},
+    kwargs={"temperature": 0.3},
     oracle=sup_con_oracle,
     batch_coupled=True,
     extreme=[(1e3 * X, LABELS), (0 * X, LABELS)],
@@ -207,7 +216,7 @@ def test_uniformity():
   check_kernel(
     uniformity,
     (X,),
-    kwargs={"t": 3.0, **BLOCK},
+    kwargs={"t": 3.0},
     oracle=lambda z, t, **_: np.log(np.mean(np.exp(-t * distance.pdist(z) ** 2))),
     batch_coupled=True,
     extreme=[(1e3 * X,), (0 * X,)],
@@ -320,15 +329,13 @@ def total(x, y, temperature, **kwargs):
   return jnp.sum(jnp.asarray(WEIGHTS[: len(x)], losses.dtype) * losses), losses
 
 
-GRADIENTS = jax.jit(
-  jax.grad(total, argnums=(0, 1, 2), has_aux=True), static_argnames=("block_size",)
-)
+# Blocks of 5 fill up the last; those of 2, above, do so on 8 devices only.
+GRADIENTS = jax.jit(jax.grad(partial(total, block_size=5), argnums=(0, 1, 2), has_aux=True))
 
 
-@pytest.mark.parametrize("block_size", [None, 5, 100])
-def test_blocks_change_neither_value_nor_gradient(block_size):
+def test_blocks_change_neither_value_nor_gradient():
   with jax.enable_x64(True):
-    grads, losses = GRADIENTS(X, Y, 0.2, block_size=block_size)
+    grads, losses = GRADIENTS(X, Y, 0.2)
   np.testing.assert_allclose(losses, four_oracles(X, Y), rtol=1e-9)
   direction = [RNG.standard_normal((B, D)), RNG.standard_normal((B, D)), 0.1]
   ends = [
@@ -339,51 +346,53 @@ def test_blocks_change_neither_value_nor_gradient(block_size):
   np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-6)
 
 
-def test_small_temperature_identical_rows_and_few_of_them():
-  """In float32 and in blocks: the right limits, and gradients that are finite."""
-  run = partial(GRADIENTS, block_size=2)
-  grads, losses = run(X.astype(np.float32), Y.astype(np.float32), 1e-3)
-  np.testing.assert_allclose(losses, four_oracles(X, Y, 1e-3), rtol=1e-5, atol=1e-3)
+@pytest.mark.parametrize("temperature", [1e-3, 0.03, 1e3])
+def test_temperatures_in_float32(temperature):
+  """At 1e-3 the scores are a thousand; at 0.03 the loss of equal views is tiny, and keeps its digits."""
+  x = X.astype(np.float32)
+  y = x if temperature == 0.03 else Y.astype(np.float32)
+  grads, losses = GRADIENTS(x, y, temperature)
+  expected = four_oracles(x.astype(np.float64), y.astype(np.float64), temperature)
+  np.testing.assert_allclose(losses, expected, rtol=1e-4, atol=1e-20)
   assert all(np.isfinite(grad).all() for grad in grads)
+  assert temperature != 0.03 or losses[:, 0].min() < 1e-4
 
+
+def test_identical_rows():
   same = np.tile(X[:1], (B, 1)).astype(np.float32)
-  grads, losses = run(same, same, 0.2)
+  grads, losses = GRADIENTS(same, same, 0.2)
   sigmoid = np.logaddexp(0, -4) + (B - 1) * np.logaddexp(0, 4)
   expected = [np.log(B), np.log(2 * B - 1), np.log(B), sigmoid]
   np.testing.assert_allclose(losses, np.tile(expected, (B, 1)), rtol=1e-5)
   assert all(np.isfinite(grad).all() for grad in grads)
 
-  grads, losses = run(X[:1].astype(np.float32), Y[:1].astype(np.float32), 0.2)
-  assert not losses[0, :3].any() and losses[0, 3] > 0  # a single example has no negative
+
+def test_a_single_example_has_no_negative():
+  grads, losses = GRADIENTS(X[:1].astype(np.float32), Y[:1].astype(np.float32), 0.2)
+  assert not losses[0, :3].any() and losses[0, 3] > 0
   assert all(np.isfinite(grad).all() for grad in grads)
 
 
-def test_small_losses_keep_their_digits():
-  """exp(-20): lost, if the positive's score were taken from the log of the whole sum."""
-  corners = np.concatenate([np.eye(2), -np.eye(2)]).astype(np.float32)
-  losses = jax.jit(partial(four_losses, temperature=0.05))(corners, corners)
-  tail = 2 * np.exp(-20) + np.exp(-40)
-  np.testing.assert_allclose(losses[:, :3], np.tile([tail, 2 * tail, tail], (4, 1)), rtol=1e-4)
+def temporary_bytes(num_devices):
+  """Of the gradient of one loss of either kind, for 1,024 rows in blocks of 32."""
 
-
-def temporary_bytes(block_size, num_devices=1, batch_size=1024):
   def loss(x, y, axis_name=None):
-    return jnp.mean(four_losses(x, y, block_size=block_size, axis_name=axis_name), axis=1)
+    kwargs = {"axis_name": axis_name, "block_size": 32}
+    return nt_xent(x, y, **kwargs) + siglip_loss(x, y, logit_scale=5.0, logit_bias=-5.0, **kwargs)
 
   if num_devices > 1:
     mesh, rows = Mesh(np.array(jax.devices()[:num_devices]), "i"), P("i")
     local = partial(loss, axis_name="i")
     loss = jax.shard_map(local, mesh=mesh, in_specs=(rows, rows), out_specs=rows)
   run = jax.jit(jax.grad(lambda x, y: jnp.mean(loss(x, y)), argnums=(0, 1)))
-  shapes = [jax.ShapeDtypeStruct((batch_size, 4), jnp.float32)] * 2
+  shapes = [jax.ShapeDtypeStruct((1024, 4), jnp.float32)] * 2
   return run.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 
 
-def test_memory_is_that_of_blocks():
-  scores = 4 * 1024**2
-  assert temporary_bytes(None) > scores
-  assert temporary_bytes(32) < scores / 4
-  assert temporary_bytes(32, num_devices=4) < scores / 8
+@pytest.mark.parametrize("num_devices", [1, 4])
+def test_memory_is_that_of_blocks(num_devices):
+  scores = 4 * 1024**2 / num_devices  # of one product of two views
+  assert temporary_bytes(num_devices) < scores / 4
 
 
 def test_pairs_of_labels_make_sup_con_the_nt_xent():

@@ -94,9 +94,10 @@ def softplus_sums(
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _log_sums(tiling: Tiling, both: bool, operands: Operands) -> tuple[jax.Array, jax.Array]:
   """Log sums of rows (row tiles, size) and of columns (total, size), or of no columns."""
-  zeros = operands.zeros(tiling.size)
-  empty = (zeros + LOG_ZERO, zeros)  # largest score so far, sum relative to it
-  columns = jax.tree.map(lambda sums: jnp.tile(sums, (tiling.total if both else 0, 1)), empty)
+  # Largest score so far, and the sum relative to it.
+  empty = lambda *shape: (operands.zeros(*shape) + LOG_ZERO, operands.zeros(*shape))
+  num_columns, column_size = operands.columns.shape[:2]
+  columns = empty(num_columns if both else 0, column_size)
 
   def visit(
     sums: Any, columns: Any, inputs: Any, tile: jax.Array, scores: jax.Array, column: jax.Array
@@ -106,7 +107,7 @@ def _log_sums(tiling: Tiling, both: bool, operands: Operands) -> tuple[jax.Array
       columns = tuple(put(part, tile, column) for part, tile in zip(columns, own))
     return _add(*sums, scores, axis=1), columns
 
-  sums = over_tiles(tiling, visit, operands, empty, columns)
+  sums = over_tiles(tiling, visit, operands, empty(operands.rows.shape[1]), columns)
   rows, columns = (top + jnp.log(jnp.where(total > 0, total, 1.0)) for top, total in sums)
   return rows, columns
 
@@ -145,14 +146,13 @@ _log_sums.defvjp(_log_sums_forward, _log_sums_backward)
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _softplus_sums(tiling: Tiling, operands: Operands) -> jax.Array:
   """Sums of rows in tiles, (row tiles, size)."""
-  zeros = operands.zeros(tiling.size)
 
   def visit(
     sums: jax.Array, columns: Any, inputs: Any, tile: jax.Array, scores: jax.Array, column: Any
   ) -> tuple[jax.Array, Any]:
     return sums + jnp.sum(jax.nn.softplus(scores), axis=1), columns
 
-  return over_tiles(tiling, visit, operands, zeros, ())[0]
+  return over_tiles(tiling, visit, operands, operands.zeros(operands.rows.shape[1]), ())[0]
 
 
 def _softplus_sums_forward(tiling: Tiling, operands: Operands) -> tuple[jax.Array, Operands]:
@@ -186,16 +186,16 @@ def _pull_back(
     columns = put(columns, take(columns, column) + product(tile, weights), column)
     return (rows, totals), columns
 
-  total, size, dim = operands.columns.shape
-  empty = operands.zeros(size, dim), operands.zeros(size)
-  columns = operands.zeros(total, dim, size)
+  row_size, dim = operands.rows.shape[1:]
+  empty = operands.zeros(row_size, dim), operands.zeros(row_size)
+  columns = operands.zeros(len(operands.columns), dim, operands.columns.shape[1])
   (rows, totals), columns = over_tiles(tiling, visit, operands, empty, columns, row_inputs)
-  columns = jnp.swapaxes(columns, 1, 2)
+  no_grads = (np.zeros(array.shape, jax.dtypes.float0) for array in operands[4:])
   grads = Operands(
     (operands.scale * rows).astype(operands.rows.dtype),
-    (operands.scale * columns).astype(operands.columns.dtype),
+    (operands.scale * jnp.swapaxes(columns, 1, 2)).astype(operands.columns.dtype),
     jnp.sum(rows * operands.rows),
     jnp.sum(totals),
-    np.zeros(operands.index.shape, jax.dtypes.float0),
+    *no_grads,
   )
   return (grads,)

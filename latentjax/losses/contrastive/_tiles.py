@@ -11,6 +11,7 @@ has an equal share of every tile.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -66,25 +67,26 @@ class Tiling(NamedTuple):
     rows = jnp.swapaxes(tiles, 2, 3).reshape(*tiles.shape[:2], -1)
     return rows[..., : self.num_rows]
 
-  def mask(self, scores: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
-    """Scores (size, size) of a row tile and a column tile, -inf for pairs that do not count."""
-    positions = jnp.asarray(self.positions)
-    way = take(positions, column)[None, :] - take(positions, row)[:, None]
+  def mask(self, scores: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Scores of the pairs of rows and columns at these positions, -inf for those that do not count."""
     circle = self.total * self.size
+    way = columns[None, :] - rows[:, None]
     way = jnp.where(way < 0, way + circle, way)
     limit = circle // 2 if self.half else circle
     return jnp.where((way > 0) & (way < limit), scores, -jnp.inf)
 
 
 class Operands(NamedTuple):
-  """What the scores are made of: rows and columns in tiles, scale and bias.
+  """What the scores are made of.
 
   Attributes:
-    rows: this device's, (row tiles, size, D).
-    columns: those of all devices, (total, size, D).
+    rows: this device's, in tiles (row tiles, size, D).
+    columns: those of all devices, in tiles (column tiles, size, D).
     scale: factor of the products.
     bias: added to them.
-    index: where among all tiles each row tile lies, (row tiles,).
+    index: which tile of all each row tile is, (row tiles,).
+    row_places: positions of the rows on the circle, (row tiles, size).
+    column_places: those of the columns, (column tiles, size).
   """
 
   rows: jax.Array
@@ -92,6 +94,8 @@ class Operands(NamedTuple):
   scale: jax.Array
   bias: jax.Array
   index: jax.Array
+  row_places: jax.Array
+  column_places: jax.Array
 
   def zeros(self, *shape: int) -> jax.Array:
     """Zeros in float32 or wider that vary over the devices as the operands do."""
@@ -123,15 +127,17 @@ def prepare(
     x, scale = [scale * jnp.asarray(view, wide) for view in x], jnp.ones_like(scale)
   rows = [tiling.cut(jnp.asarray(view, dtype)) for view in x]
   columns = [all_gather_rows(tiling.cut(jnp.asarray(view, dtype)), axis_name) for view in y]
-  index = np.arange(len(x))[:, None] * num_devices * num_tiles + np.arange(num_tiles)
+  first = np.arange(len(x))[:, None] * num_devices * num_tiles + np.arange(num_tiles)
+  index = jnp.asarray(first.reshape(-1), jnp.int32) + row_offset(num_tiles, axis_name)
+  places = jnp.asarray(tiling.positions)
+  # Without blocks, all rows are one tile, and so are all columns.
+  merge = (lambda tiles: tiles) if block_size else (lambda t: t.reshape(1, -1, *t.shape[2:]))
+  rows, columns = merge(jnp.concatenate(rows)), merge(jnp.concatenate(columns))
   # Made from the inputs, so that inside `shard_map` it varies over the devices as they do.
-  zero = jnp.zeros_like(rows[0][0, 0, 0] + columns[0][0, 0, 0], wide)
+  zero = jnp.zeros_like(rows[0, 0, 0] + columns[0, 0, 0], wide)
+  scale, bias = scale + zero, jnp.asarray(bias, wide) + zero
   return tiling, Operands(
-    jnp.concatenate(rows),
-    jnp.concatenate(columns),
-    scale + zero,
-    jnp.asarray(bias, wide) + zero,
-    jnp.asarray(index.reshape(-1), jnp.int32) + row_offset(num_tiles, axis_name),
+    rows, columns, scale, bias, index[: len(rows)], merge(places[index]), merge(places)
   )
 
 
@@ -158,31 +164,36 @@ def over_tiles(
   Returns:
     Sums of every row tile, (row tiles, ...), and of all columns.
   """
-  # Half a turn: the last tile has pairs on both sides of it.
-  last = tiling.total // 2 if tiling.half else tiling.total
+  total = len(operands.columns)
+  num_steps = total // 2 + 1 if tiling.half else total
+  masked_steps = sorted({0, num_steps - 1}) if tiling.half else [0]
 
   def row_tile(column_sums: Any, row: tuple) -> tuple[Any, Any]:
-    inputs, rows, index = row
+    inputs, rows, index, places = row
     flipped = rows.T
 
-    def step(
-      way: ArrayLike, sums: tuple[Any, Any], masked: bool = tiling.filled_up
-    ) -> tuple[Any, Any]:
-      column = (index + way) % tiling.total
+    def step(way: ArrayLike, sums: tuple[Any, Any], masked: bool = True) -> tuple[Any, Any]:
+      column = (index + way) % total
       scores = operands.scale * product(rows, take(operands.columns, column).T) + operands.bias
-      scores = tiling.mask(scores, index, column) if masked else scores
+      if masked:
+        scores = tiling.mask(scores, places, take(operands.column_places, column))
       return visit(*sums, inputs, flipped, scores, column)
 
-    sums = step(0, (row_sums, column_sums), masked=True)
-    if last > 1:
-      sums = jax.lax.fori_loop(1, last, step, sums)
-    if tiling.half:
-      sums = step(last, sums, masked=True)
-    return sums[1], sums[0]
+    sums = row_sums, column_sums
+    if tiling.filled_up:
+      return jax.lax.fori_loop(0, num_steps, step, sums)[::-1]
+    for way in masked_steps:
+      sums = step(way, sums)
+    if num_steps > len(masked_steps):
+      stop = 1 + num_steps - len(masked_steps)
+      sums = jax.lax.fori_loop(1, stop, partial(step, masked=False), sums)
+    return sums[::-1]
 
-  column_sums, row_sums = jax.lax.scan(
-    row_tile, column_sums, (row_inputs, operands.rows, operands.index)
-  )
+  tiles = row_inputs, operands.rows, operands.index, operands.row_places
+  if len(operands.rows) == 1:
+    column_sums, row_sums = row_tile(column_sums, jax.tree.map(lambda tile: tile[0], tiles))
+    return jax.tree.map(lambda sums: sums[None], row_sums), column_sums
+  column_sums, row_sums = jax.lax.scan(row_tile, column_sums, tiles)
   return row_sums, column_sums
 
 
