@@ -34,32 +34,26 @@ def losses(z_1, z_2, axis_name=None):
   return {
     "barlow": barlow_twins_loss(z_1, z_2, lambda_offdiag=0.1, **run),
     "vicreg": vicreg_loss(z_1, z_2, **run),
-    "w_mse": w_mse_loss(z_1, z_2, eps=0.1, **run),
   }
 
 
 def oracle(z_1, z_2):
   dim = z_1.shape[1]
   pairs = [(i, j) for i in range(dim) for j in range(dim) if i != j]
-  unit = lambda z: z / linalg.norm(z, axis=-1, keepdims=True)
   correlation = np.corrcoef(z_1.T, z_2.T)[:dim, dim:]
   variance_1, variance_2 = z_1.var(0), z_2.var(0)
   correlation *= np.sqrt(
     np.outer(variance_1 / (variance_1 + 1e-5), variance_2 / (variance_2 + 1e-5))
   )
   vicreg = 25 * np.mean((z_1 - z_2) ** 2)
-  whitened = []
   for z in (z_1, z_2):
     matrix = np.cov(z.T)
     vicreg += 25 * np.mean(np.maximum(0, 1 - np.sqrt(np.diag(matrix) + 1e-4))) / 2
     vicreg += sum(matrix[i, j] ** 2 for i, j in pairs) / dim
-    inverse = linalg.inv(linalg.cholesky(0.9 * matrix + 0.1 * np.eye(dim), lower=True))
-    whitened.append(unit((z - z.mean(0)) @ inverse.T))
   return {
     "barlow": sum((1 - correlation[i, i]) ** 2 for i in range(dim))
     + 0.1 * sum(correlation[i, j] ** 2 for i, j in pairs),
     "vicreg": vicreg,
-    "w_mse": linalg.norm(whitened[0] - whitened[1], axis=1) ** 2,
   }
 
 
@@ -92,6 +86,7 @@ def test_further_statistics_on_four_devices():
       "frossl": frossl_loss(z, lambda_invariance=0.5, **run),
       "mmcr": mmcr_loss(z, lambda_local=0.1, **run),
       "koleo": mean(koleo_loss(z_1, block_size=1, **run)),
+      "w_mse": mean(w_mse_loss(z_1, z_2, eps=0.1, **run)),
       "tico": mean(tico),
       "tico_next": jnp.sum(shares * following),
       "vne_tall": von_neumann_entropy(z_1, **run),
@@ -105,6 +100,10 @@ def test_further_statistics_on_four_devices():
     moments = [u.T @ u / B for u in (u_1, u_2)]
     tall = linalg.svdvals(u_1 / np.sqrt(B)) ** 2
     eigenvalues = linalg.eigvalsh(wide @ wide.T / B)
+    factors = [linalg.cholesky(0.9 * np.cov(z.T) + 0.1 * np.eye(D), lower=True) for z in (z_1, z_2)]
+    whitened = [
+      unit((z - z.mean(0)) @ linalg.inv(factor).T) for z, factor in zip((z_1, z_2), factors)
+    ]
     fixed = unit(Z_1)
     distances = linalg.norm(u_1[:, None] - u_1, axis=-1) + 9 * np.eye(B)
     return {
@@ -113,6 +112,7 @@ def test_further_statistics_on_four_devices():
       + 0.5 * np.mean(linalg.norm(u_1 - u_2, axis=1) ** 2) / 2,
       "mmcr": -linalg.svdvals((u_1 + u_2) / 2).sum()
       + 0.1 * np.mean([linalg.svdvals(np.stack(rows)).sum() for rows in zip(u_1, u_2)]),
+      "w_mse": np.mean(linalg.norm(whitened[0] - whitened[1], axis=1) ** 2),
       "tico": np.mean(
         linalg.norm(u_1 - u_2, axis=1) ** 2 / 2
         + 20 * np.array([u @ (0.9 * covariance + 0.1 * moments[0]) @ u for u in u_1])
@@ -160,7 +160,7 @@ def test_spectra_of_known_embeddings():
     def total(z):
       views = jnp.stack([z, 3 * z])
       values = (von_neumann_entropy(z), frossl_loss(views), mmcr_loss(views), koleo_loss(z))
-      values += (tico_loss(z, z, jnp.eye(4))[0],)
+      values += (tico_loss(z, z, jnp.eye(4))[0], w_mse_loss(z, 2 * z))
       return sum(map(jnp.sum, values)), values
 
     return jax.grad(total, has_aux=True)(z)
