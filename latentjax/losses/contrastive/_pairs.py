@@ -25,8 +25,6 @@ from latentjax.losses.contrastive._tiles import (
   take,
 )
 
-__all__ = ["check_two_rows", "log_sums", "pair_scores", "softplus_sums"]
-
 LOG_ZERO = -1e30  # the log of an empty sum; finite, so that the difference of two is
 Views = Sequence[ArrayLike]
 

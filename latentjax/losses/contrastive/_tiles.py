@@ -22,8 +22,6 @@ from jax.typing import ArrayLike
 from latentjax.checks import check_positive_int, wide_dtype
 from latentjax.collectives import all_gather_rows, row_offset
 
-__all__ = ["Operands", "Tiling", "over_tiles", "prepare", "product", "put", "take"]
-
 
 class Tiling(NamedTuple):
   """How rows lie in tiles; all of it static."""

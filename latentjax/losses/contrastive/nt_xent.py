@@ -51,7 +51,7 @@ def nt_xent(
   Example:
     >>> loss = nt_xent(jnp.eye(2), jnp.eye(2), temperature=1.0)
     >>> round(float(loss[0]), 4)  # log(1 + 2 / e)
-    0.5515
+    0.5514
 
   References:
     Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020, eq. 1.

@@ -51,7 +51,7 @@ def sup_con(
     >>> z = jnp.repeat(jnp.eye(2), 2, axis=0)
     >>> loss = sup_con(z, jnp.array([0, 0, 1, 1]), temperature=1.0)
     >>> round(float(loss[0]), 4)  # log(1 + 2 / e)
-    0.5515
+    0.5514
 
   References:
     Khosla et al., Supervised Contrastive Learning, 2020, eq. 2. arXiv:2004.11362
