@@ -26,13 +26,15 @@ from latentjax.losses.contrastive import (
   uniformity,
 )
 
-B, D = 24, 3  # 3 rows on each of 8 devices: blocks of 2 must be filled up
+B, D = 24, 3
 RNG = np.random.default_rng(0)
 X, Y, Z = RNG.standard_normal((3, B, D))
 X, Y = (array / np.linalg.norm(array, axis=1, keepdims=True) for array in (X, Y))
 LABELS = RNG.integers(-5, 5, B) * 1000
 LABELS[0] = 7  # without a positive
-BLOCK = {"block_size": 2}
+BLOCK = {
+  "block_size": 5
+}  # of 24 rows the last is filled up; 4 devices have two even ones, 8 have one
 EXTREME = [(1e3 * X, -1e3 * Y), (0 * X, 0 * Y)]
 
 
@@ -81,9 +83,10 @@ def clip_oracle(u, v, logit_scale, label_smoothing=0.0, **_):
   losses = np.zeros(len(u))
   for i in range(len(u)):
     for of_one in (scores[i], scores[:, i]):
-      every = np.mean([cross_entropy(of_one, j) for j in range(len(u))])
-      own = cross_entropy(of_one, i)
-      losses[i] += ((1 - label_smoothing) * own + label_smoothing * every) / 2
+      losses[i] += (1 - label_smoothing) * cross_entropy(of_one, i) / 2
+      if label_smoothing:
+        every = np.mean([cross_entropy(of_one, j) for j in range(len(u))])
+        losses[i] += label_smoothing * every / 2
   return losses
 
 
@@ -329,24 +332,21 @@ def total(x, y, temperature, **kwargs):
   return jnp.sum(jnp.asarray(WEIGHTS[: len(x)], losses.dtype) * losses), losses
 
 
-# Blocks of 5 fill up the last; those of 2, above, do so on 8 devices only.
-GRADIENTS = jax.jit(jax.grad(partial(total, block_size=5), argnums=(0, 1, 2), has_aux=True))
+GRADIENTS = jax.jit(jax.grad(partial(total, **BLOCK), argnums=(0, 1, 2), has_aux=True))
 
 
-def test_blocks_change_neither_value_nor_gradient():
-  with jax.enable_x64(True):
-    grads, losses = GRADIENTS(X, Y, 0.2)
-  np.testing.assert_allclose(losses, four_oracles(X, Y), rtol=1e-9)
-  direction = [RNG.standard_normal((B, D)), RNG.standard_normal((B, D)), 0.1]
+def test_gradients_in_blocks_are_the_slope_of_the_loops():
+  grads, _ = GRADIENTS(X.astype(np.float32), Y.astype(np.float32), 0.2)
+  directions = RNG.standard_normal((B, D)), RNG.standard_normal((B, D)), 0.1
   ends = [
-    np.sum(WEIGHTS * four_oracles(*(a + 1e-6 * s * d for a, d in zip((X, Y, 0.2), direction))))
-    for s in (1, -1)
+    np.sum(WEIGHTS * four_oracles(*(a + sign * 1e-5 * d for a, d in zip((X, Y, 0.2), directions))))
+    for sign in (1, -1)
   ]
-  slope = sum(np.sum(np.asarray(grad) * d) for grad, d in zip(grads, direction))
-  np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-6, rtol=1e-6)
+  slope = sum(np.sum(np.asarray(grad) * d) for grad, d in zip(grads, directions))
+  np.testing.assert_allclose(slope, (ends[0] - ends[1]) / 2e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("temperature", [1e-3, 0.03, 1e3])
+@pytest.mark.parametrize("temperature", [1e-3, 0.03, 0.2, 1e3])
 def test_temperatures_in_float32(temperature):
   """At 1e-3 the scores are a thousand; at 0.03 the loss of equal views is tiny, and keeps its digits."""
   x = X.astype(np.float32)
@@ -368,31 +368,26 @@ def test_identical_rows():
 
 
 def test_a_single_example_has_no_negative():
-  grads, losses = GRADIENTS(X[:1].astype(np.float32), Y[:1].astype(np.float32), 0.2)
-  assert not losses[0, :3].any() and losses[0, 3] > 0
-  assert all(np.isfinite(grad).all() for grad in grads)
+  one = X[:1].astype(np.float32), Y[:1].astype(np.float32)
+  run = jax.jit(jax.value_and_grad(lambda x, y: jnp.sum(nt_xent(x, y) + info_nce(x, y))))
+  value, grad = run(*one)
+  assert value == 0 and not np.any(grad)
 
 
-def temporary_bytes(num_devices):
-  """Of the gradient of one loss of either kind, for 1,024 rows in blocks of 32."""
+def test_memory_on_a_device_is_that_of_blocks():
+  """The gradient of one loss of either kind, for 1,024 rows on 4 devices in blocks of 32."""
 
-  def loss(x, y, axis_name=None):
-    kwargs = {"axis_name": axis_name, "block_size": 32}
+  def loss(x, y):
+    kwargs = {"axis_name": "i", "block_size": 32}
     return nt_xent(x, y, **kwargs) + siglip_loss(x, y, logit_scale=5.0, logit_bias=-5.0, **kwargs)
 
-  if num_devices > 1:
-    mesh, rows = Mesh(np.array(jax.devices()[:num_devices]), "i"), P("i")
-    local = partial(loss, axis_name="i")
-    loss = jax.shard_map(local, mesh=mesh, in_specs=(rows, rows), out_specs=rows)
-  run = jax.jit(jax.grad(lambda x, y: jnp.mean(loss(x, y)), argnums=(0, 1)))
+  mesh, rows = Mesh(np.array(jax.devices()[:4]), "i"), P("i")
+  mapped = jax.shard_map(loss, mesh=mesh, in_specs=(rows, rows), out_specs=rows)
+  run = jax.jit(jax.grad(lambda x, y: jnp.mean(mapped(x, y)), argnums=(0, 1)))
   shapes = [jax.ShapeDtypeStruct((1024, 4), jnp.float32)] * 2
-  return run.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
-
-
-@pytest.mark.parametrize("num_devices", [1, 4])
-def test_memory_is_that_of_blocks(num_devices):
-  scores = 4 * 1024**2 / num_devices  # of one product of two views
-  assert temporary_bytes(num_devices) < scores / 4
+  temporary = run.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
+  scores = 4 * 1024**2 / 4  # this device's, of one product of two views
+  assert temporary < scores / 4
 
 
 def test_pairs_of_labels_make_sup_con_the_nt_xent():

@@ -25,10 +25,8 @@ from latentjax.losses.contrastive._tiles import (
   take,
 )
 
-__all__ = ["check_two_rows", "log_sums", "pair_scores", "softplus_sums"]
-
 LOG_ZERO = -1e30  # the log of an empty sum; finite, so that the difference of two is
-Views = Sequence[jax.Array]
+Views = Sequence[ArrayLike]
 
 
 def check_two_rows(axis_name: str | None, **arrays: ArrayLike) -> None:
@@ -43,7 +41,7 @@ def check_two_rows(axis_name: str | None, **arrays: ArrayLike) -> None:
       raise ValueError(f"{name} must have at least 2 rows, got shape {jnp.shape(array)}")
 
 
-def pair_scores(x: jax.Array, y: jax.Array, scale: ArrayLike) -> jax.Array:
+def pair_scores(x: ArrayLike, y: ArrayLike, scale: ArrayLike) -> jax.Array:
   """scale x_i . y_i, shape (B,), in float32 or wider."""
   dtype = wide_dtype(x, y)
   products = jnp.sum(jnp.asarray(x, dtype) * jnp.asarray(y, dtype), axis=-1)
@@ -103,19 +101,18 @@ def _log_sums(tiling: Tiling, both: bool, operands: Operands) -> tuple[jax.Array
     sums: Any, columns: Any, inputs: Any, tile: jax.Array, scores: jax.Array, column: jax.Array
   ) -> tuple[Any, Any]:
     if both:
-      own = _add(*(take(part, column) for part in columns), scores, axis=0)
-      columns = tuple(put(part, tile, column) for part, tile in zip(columns, own))
-    return _add(*sums, scores, axis=1), columns
+      own = _add(tuple(take(part, column) for part in columns), scores, axis=0)
+      columns = tuple(put(part, new, column) for part, new in zip(columns, own))
+    return _add(sums, scores, axis=1), columns
 
   sums = over_tiles(tiling, visit, operands, empty(operands.rows.shape[1]), columns)
   rows, columns = (top + jnp.log(jnp.where(total > 0, total, 1.0)) for top, total in sums)
   return rows, columns
 
 
-def _add(
-  top: jax.Array, total: jax.Array, scores: jax.Array, axis: int
-) -> tuple[jax.Array, jax.Array]:
-  """Adds the scores to the sum total * exp(top) along an axis."""
+def _add(sums: tuple, scores: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+  """Adds exp(scores) along an axis to sums total * exp(top)."""
+  top, total = sums
   new = jnp.maximum(top, jnp.max(scores, axis=axis))
   terms = jnp.exp(scores - jnp.expand_dims(new, axis))
   return new, total * jnp.exp(top - new) + jnp.sum(terms, axis=axis)
@@ -190,7 +187,7 @@ def _pull_back(
   empty = operands.zeros(row_size, dim), operands.zeros(row_size)
   columns = operands.zeros(len(operands.columns), dim, operands.columns.shape[1])
   (rows, totals), columns = over_tiles(tiling, visit, operands, empty, columns, row_inputs)
-  no_grads = (np.zeros(array.shape, jax.dtypes.float0) for array in operands[4:])
+  no_grads: Any = (np.zeros(array.shape, jax.dtypes.float0) for array in operands[4:])
   grads = Operands(
     (operands.scale * rows).astype(operands.rows.dtype),
     (operands.scale * jnp.swapaxes(columns, 1, 2)).astype(operands.columns.dtype),

@@ -22,8 +22,6 @@ from jax.typing import ArrayLike
 from latentjax.checks import check_positive_int, wide_dtype
 from latentjax.collectives import all_gather_rows, row_offset
 
-__all__ = ["Operands", "Tiling", "over_tiles", "prepare", "product", "put", "take"]
-
 
 class Tiling(NamedTuple):
   """How rows lie in tiles; all of it static."""
@@ -84,7 +82,7 @@ class Operands(NamedTuple):
     columns: those of all devices, in tiles (column tiles, size, D).
     scale: factor of the products.
     bias: added to them.
-    index: which tile of all each row tile is, (row tiles,).
+    which: the number of each row tile among all, (row tiles,).
     row_places: positions of the rows on the circle, (row tiles, size).
     column_places: those of the columns, (column tiles, size).
   """
@@ -93,7 +91,7 @@ class Operands(NamedTuple):
   columns: jax.Array
   scale: jax.Array
   bias: jax.Array
-  index: jax.Array
+  which: jax.Array
   row_places: jax.Array
   column_places: jax.Array
 
@@ -103,8 +101,8 @@ class Operands(NamedTuple):
 
 
 def prepare(
-  x: Sequence[jax.Array],
-  y: Sequence[jax.Array],
+  x: Sequence[ArrayLike],
+  y: Sequence[ArrayLike],
   scale: ArrayLike,
   bias: ArrayLike = 0.0,
   *,
@@ -115,30 +113,31 @@ def prepare(
   """Views of rows x and columns y, each (rows of this device, D), cut into tiles and gathered."""
   if block_size is not None:
     check_positive_int(block_size=block_size)
-  num_rows = x[0].shape[0]
+  num_rows = jnp.shape(x[0])[0]
   num_tiles = 1 if block_size is None else -(-num_rows // block_size)
   num_devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
   tiling = Tiling(len(x), num_devices, num_rows, num_tiles, half)
-  dtype = jnp.result_type(*x, *y)
-  wide = wide_dtype(dtype)
-  dtype = dtype if dtype == jnp.bfloat16 else wide  # in float16, small weights would vanish
+  wide = wide_dtype(*x, *y)
+  # In float16, small weights would vanish.
+  dtype = jnp.bfloat16 if jnp.result_type(*x, *y) == jnp.bfloat16 else wide
   scale = jnp.asarray(scale, wide)
   if dtype == wide:  # else scaled rows would be rounded; this way no tile needs a pass for it
     x, scale = [scale * jnp.asarray(view, wide) for view in x], jnp.ones_like(scale)
-  rows = [tiling.cut(jnp.asarray(view, dtype)) for view in x]
-  columns = [all_gather_rows(tiling.cut(jnp.asarray(view, dtype)), axis_name) for view in y]
+  cut = lambda view: tiling.cut(jnp.asarray(view, dtype))
+  rows = jnp.concatenate([cut(view) for view in x])
+  columns = jnp.concatenate([all_gather_rows(cut(view), axis_name) for view in y])
+  places = jnp.asarray(tiling.positions)
   first = np.arange(len(x))[:, None] * num_devices * num_tiles + np.arange(num_tiles)
   index = jnp.asarray(first.reshape(-1), jnp.int32) + row_offset(num_tiles, axis_name)
-  places = jnp.asarray(tiling.positions)
-  # Without blocks, all rows are one tile, and so are all columns.
-  merge = (lambda tiles: tiles) if block_size else (lambda t: t.reshape(1, -1, *t.shape[2:]))
-  rows, columns = merge(jnp.concatenate(rows)), merge(jnp.concatenate(columns))
+  row_places = places[index]
+  if block_size is None:  # all columns of a view, of all devices, are one tile
+    columns = columns.reshape(len(x), -1, columns.shape[-1])
+    places = places.reshape(len(x), -1)
+    index = jnp.arange(len(x))
   # Made from the inputs, so that inside `shard_map` it varies over the devices as they do.
   zero = jnp.zeros_like(rows[0, 0, 0] + columns[0, 0, 0], wide)
   scale, bias = scale + zero, jnp.asarray(bias, wide) + zero
-  return tiling, Operands(
-    rows, columns, scale, bias, index[: len(rows)], merge(places[index]), merge(places)
-  )
+  return tiling, Operands(rows, columns, scale, bias, index, row_places, places)
 
 
 def over_tiles(
@@ -189,7 +188,7 @@ def over_tiles(
       sums = jax.lax.fori_loop(1, stop, partial(step, masked=False), sums)
     return sums[::-1]
 
-  tiles = row_inputs, operands.rows, operands.index, operands.row_places
+  tiles = row_inputs, operands.rows, operands.which, operands.row_places
   if len(operands.rows) == 1:
     column_sums, row_sums = row_tile(column_sums, jax.tree.map(lambda tile: tile[0], tiles))
     return jax.tree.map(lambda sums: sums[None], row_sums), column_sums

@@ -1,6 +1,7 @@
 """InfoNCE: tell the positive of an anchor from those of the other anchors."""
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_range, check_rank, check_same_shape
@@ -33,8 +34,7 @@ def info_nce(
     temperature: tau, positive. Can be traced and receives a gradient.
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
     block_size: rows at a time: scores take memory (block_size, block_size), forward and backward,
-      instead of (B, B); over devices (block_size, B / devices at most). The result does not depend
-      on it.
+      instead of (B, B). The result does not depend on it.
 
   Returns:
     Loss per anchor in nats, shape (B,), float32 or wider. Gradient flows to both arrays, to the rows
@@ -58,7 +58,7 @@ def info_nce(
   check_rank(2, anchors=anchors)
   check_same_shape(anchors=anchors, positives=positives)
   check_range(0.0, strict=True, temperature=temperature)
-  scale = 1 / temperature
+  scale = 1 / jnp.asarray(temperature)
   (negatives,), _ = log_sums(
     [anchors], [positives], scale, axis_name=axis_name, block_size=block_size
   )

@@ -29,7 +29,7 @@ def l2_normalize(z: ArrayLike, *, axis: int = -1) -> jax.Array:
     TypeError: if z is not floating point.
 
   Example:
-    >>> l2_normalize(jnp.array([3.0, 4.0])).round(4).tolist()
+    >>> [round(float(entry), 4) for entry in l2_normalize(jnp.array([3.0, 4.0]))]
     [0.6, 0.8]
 
   References:

@@ -51,7 +51,7 @@ def nt_xent(
   Example:
     >>> loss = nt_xent(jnp.eye(2), jnp.eye(2), temperature=1.0)
     >>> round(float(loss[0]), 4)  # log(1 + 2 / e)
-    0.5515
+    0.5514
 
   References:
     Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020, eq. 1.
@@ -111,13 +111,12 @@ def dcl_loss(
     check_range(0.0, strict=True, weight_temperature=weight_temperature)
   positive, negatives = _scores(z_1, z_2, temperature, axis_name, block_size)
   check_two_rows(axis_name, z_1=z_1)
-  weights = 1.0
   if weight_temperature is not None:
     cosines = pair_scores(z_1, z_2, 1 / weight_temperature)
     everyone = all_gather_rows(cosines, axis_name)
     log_mean = jax.nn.logsumexp(everyone) - math.log(everyone.shape[0])
-    weights = jax.lax.stop_gradient(2 - jnp.exp(cosines - log_mean))
-  return jnp.mean(negatives, axis=0) - weights * positive
+    positive *= jax.lax.stop_gradient(2 - jnp.exp(cosines - log_mean))
+  return jnp.mean(negatives, axis=0) - positive
 
 
 def _scores(
@@ -132,7 +131,7 @@ def _scores(
   check_rank(2, z_1=z_1)
   check_same_shape(z_1=z_1, z_2=z_2)
   check_range(0.0, strict=True, temperature=temperature)
-  views, scale = [z_1, z_2], 1 / temperature
+  views, scale = [z_1, z_2], 1 / jnp.asarray(temperature)
   after, before = log_sums(
     views, views, scale, axis_name=axis_name, block_size=block_size, half=True, both=True
   )

@@ -51,7 +51,7 @@ def sup_con(
     >>> z = jnp.repeat(jnp.eye(2), 2, axis=0)
     >>> loss = sup_con(z, jnp.array([0, 0, 1, 1]), temperature=1.0)
     >>> round(float(loss[0]), 4)  # log(1 + 2 / e)
-    0.5515
+    0.5514
 
   References:
     Khosla et al., Supervised Contrastive Learning, 2020, eq. 2. arXiv:2004.11362
@@ -63,7 +63,7 @@ def sup_con(
     raise TypeError(f"labels must be integers, got {jnp.result_type(labels)}")
   if jnp.shape(labels) != jnp.shape(z)[:1]:
     raise ValueError(f"labels must have shape {jnp.shape(z)[:1]}, got {jnp.shape(labels)}")
-  scale = 1 / temperature
+  scale = 1 / jnp.asarray(temperature)
   (everyone,), _ = log_sums([z], [z], scale, axis_name=axis_name, block_size=block_size)
   total, count = _positives(jnp.asarray(z, wide_dtype(z)), jnp.asarray(labels), axis_name)
   mean_positive = pair_scores(z, total / jnp.maximum(count, 1)[:, None], scale)
