@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-__all__ = ["all_gather_rows", "draw_rows", "local_rows", "row_offset"]
+__all__ = ["all_gather_rows", "device_mean", "draw_rows", "local_rows", "row_offset"]
 
 
 def all_gather_rows(x: jax.Array, axis_name: str | None) -> jax.Array:
@@ -22,6 +22,15 @@ def all_gather_rows(x: jax.Array, axis_name: str | None) -> jax.Array:
   if axis_name is None:
     return x
   return jax.lax.all_gather(x, axis_name, axis=0, tiled=True)
+
+
+def device_mean(x: jax.Array, axis_name: str | None) -> jax.Array:
+  """Mean over the devices of what each has made of its own, equally many rows.
+
+  For statistics that are smaller than the rows that they are made of: moments are exchanged, and
+  products taken once, where `all_gather_rows` would exchange rows and repeat the products.
+  """
+  return x if axis_name is None else jax.lax.pmean(x, axis_name)
 
 
 def row_offset(num_rows: int, axis_name: str | None) -> jax.Array | int:

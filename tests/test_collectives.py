@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from latentjax.collectives import all_gather_rows, draw_rows, local_rows, row_offset
+from latentjax.collectives import all_gather_rows, device_mean, draw_rows, local_rows, row_offset
 
 B, D, COUNT = 24, 3, 8
 AXIS = "devices"
@@ -20,7 +20,8 @@ def mesh():
 
 def test_without_a_name_everything_is_here_already():
   x = jnp.arange(6.0).reshape(3, 2)
-  assert all_gather_rows(x, None) is x and local_rows(x, None) is x and row_offset(3, None) == 0
+  assert all_gather_rows(x, None) is x and local_rows(x, None) is x and device_mean(x, None) is x
+  assert row_offset(3, None) == 0
 
 
 def test_gathered_rows_are_in_device_order_and_local_rows_invert_them(mesh):
@@ -28,10 +29,12 @@ def test_gathered_rows_are_in_device_order_and_local_rows_invert_them(mesh):
 
   def local(x):
     rows = all_gather_rows(x, AXIS)
-    return rows[None], local_rows(rows, AXIS), jnp.asarray(row_offset(x.shape[0], AXIS))[None]
+    offset = jnp.asarray(row_offset(x.shape[0], AXIS))[None]
+    return rows[None], local_rows(rows, AXIS), offset, device_mean(x, AXIS)
 
   mapped = jax.shard_map(local, mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS))
-  gathered, back, offsets = jax.jit(mapped)(x)
+  gathered, back, offsets, means = jax.jit(mapped)(x)
+  np.testing.assert_allclose(means, np.tile(x.reshape(COUNT, -1, D).mean(0), (COUNT, 1)), rtol=1e-6)
   np.testing.assert_array_equal(gathered, np.broadcast_to(x, (COUNT, B, D)))
   np.testing.assert_array_equal(back, x)
   np.testing.assert_array_equal(offsets, np.arange(COUNT) * (B // COUNT))

@@ -2,9 +2,11 @@
 
 from latentjax.losses import (
   annealing,
+  contrastive,
   elbo,
   groups,
   importance,
+  information,
   programmable,
   routing,
   score_function,
@@ -13,9 +15,11 @@ from latentjax.losses import (
 
 __all__ = [
   "annealing",
+  "contrastive",
   "elbo",
   "groups",
   "importance",
+  "information",
   "programmable",
   "routing",
   "score_function",

@@ -1,0 +1,198 @@
+"""Sums of exp(s_ij) and of log(1 + exp(s_ij)) over pairs of rows, in tiles, with exact gradients.
+
+The score of rows i and j is s_ij = scale x_i . y_j + bias. Forward keeps one sum per row (and, if
+wanted, per column). Backward makes every tile again and turns it into dL / ds_ij by means of those
+sums, with no reduction of its own; so no (B, B) array exists in either.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from latentjax.checks import wide_dtype
+from latentjax.losses.contrastive._tiles import (
+  Operands,
+  Tiling,
+  over_tiles,
+  prepare,
+  product,
+  put,
+  take,
+)
+
+LOG_ZERO = -1e30  # the log of an empty sum; finite, so that the difference of two is
+Views = Sequence[ArrayLike]
+
+
+def check_two_rows(axis_name: str | None, **arrays: ArrayLike) -> None:
+  """Refuses arrays that have a single row on all devices together, and so no pair of them.
+
+  Raises:
+    ValueError: naming the first such array.
+  """
+  num_devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+  for name, array in arrays.items():
+    if num_devices * jnp.shape(array)[0] < 2:
+      raise ValueError(f"{name} must have at least 2 rows, got shape {jnp.shape(array)}")
+
+
+def pair_scores(x: ArrayLike, y: ArrayLike, scale: ArrayLike) -> jax.Array:
+  """scale x_i . y_i, shape (B,), in float32 or wider."""
+  dtype = wide_dtype(x, y)
+  products = jnp.sum(jnp.asarray(x, dtype) * jnp.asarray(y, dtype), axis=-1)
+  return jnp.asarray(scale, dtype) * products
+
+
+def log_sums(
+  x: Views,
+  y: Views,
+  scale: ArrayLike,
+  *,
+  axis_name: str | None,
+  block_size: int | None,
+  half: bool = False,
+  both: bool = False,
+) -> tuple[jax.Array, jax.Array]:
+  """log sum_j exp(s_ij) for every row i and, if `both`, log sum_i exp(s_ij) for every column j.
+
+  Over the pairs that `_tiles` counts, on all devices; a sum over no pair is LOG_ZERO. Shapes (views,
+  rows of this device); without `both` the second is empty.
+  """
+  tiling, operands = prepare(x, y, scale, axis_name=axis_name, block_size=block_size, half=half)
+  rows, columns = _log_sums(tiling, both, operands)
+  rows = tiling.join(rows)[:, 0]
+  if not both:
+    return rows, jnp.zeros_like(rows[:0])
+  # This device has summed its own rows, for the columns of all: swap with them and add up.
+  columns = tiling.join(columns)
+  if axis_name is not None:
+    columns = jax.lax.all_to_all(columns, axis_name, split_axis=1, concat_axis=1)
+  return rows, jax.nn.logsumexp(columns, axis=1)
+
+
+def softplus_sums(
+  x: Views,
+  y: Views,
+  scale: ArrayLike,
+  bias: ArrayLike,
+  *,
+  axis_name: str | None,
+  block_size: int | None,
+) -> jax.Array:
+  """sum_j log(1 + exp(s_ij)) for every row i, shape (views, rows of this device)."""
+  tiling, operands = prepare(x, y, scale, bias, axis_name=axis_name, block_size=block_size)
+  return tiling.join(_softplus_sums(tiling, operands))[:, 0]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _log_sums(tiling: Tiling, both: bool, operands: Operands) -> tuple[jax.Array, jax.Array]:
+  """Log sums of rows (row tiles, size) and of columns (total, size), or of no columns."""
+  # Largest score so far, and the sum relative to it.
+  empty = lambda *shape: (operands.zeros(*shape) + LOG_ZERO, operands.zeros(*shape))
+  num_columns, column_size = operands.columns.shape[:2]
+  columns = empty(num_columns if both else 0, column_size)
+
+  def visit(
+    sums: Any, columns: Any, inputs: Any, tile: jax.Array, scores: jax.Array, column: jax.Array
+  ) -> tuple[Any, Any]:
+    if both:
+      own = _add(tuple(take(part, column) for part in columns), scores, axis=0)
+      columns = tuple(put(part, new, column) for part, new in zip(columns, own))
+    return _add(sums, scores, axis=1), columns
+
+  sums = over_tiles(tiling, visit, operands, empty(operands.rows.shape[1]), columns)
+  rows, columns = (top + jnp.log(jnp.where(total > 0, total, 1.0)) for top, total in sums)
+  return rows, columns
+
+
+def _add(sums: tuple, scores: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+  """Adds exp(scores) along an axis to sums total * exp(top)."""
+  top, total = sums
+  new = jnp.maximum(top, jnp.max(scores, axis=axis))
+  terms = jnp.exp(scores - jnp.expand_dims(new, axis))
+  return new, total * jnp.exp(top - new) + jnp.sum(terms, axis=axis)
+
+
+def _log_sums_forward(tiling: Tiling, both: bool, operands: Operands) -> tuple[Any, tuple]:
+  sums = _log_sums(tiling, both, operands)
+  return sums, (operands, *sums)
+
+
+def _log_sums_backward(tiling: Tiling, both: bool, residuals: tuple, grads: tuple) -> tuple:
+  operands, rows, columns = residuals
+
+  def weigh(inputs: tuple, scores: jax.Array, column: jax.Array) -> jax.Array:
+    log_sum, grad = inputs
+    weights = grad[:, None] * jnp.exp(scores - log_sum[:, None])
+    if both:
+      log_sum, grad = take(columns, column), take(grads[1], column)
+      weights += grad * jnp.exp(scores - log_sum)
+    return weights
+
+  return _pull_back(tiling, weigh, operands, (rows, grads[0]))
+
+
+_log_sums.defvjp(_log_sums_forward, _log_sums_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _softplus_sums(tiling: Tiling, operands: Operands) -> jax.Array:
+  """Sums of rows in tiles, (row tiles, size)."""
+
+  def visit(
+    sums: jax.Array, columns: Any, inputs: Any, tile: jax.Array, scores: jax.Array, column: Any
+  ) -> tuple[jax.Array, Any]:
+    return sums + jnp.sum(jax.nn.softplus(scores), axis=1), columns
+
+  return over_tiles(tiling, visit, operands, operands.zeros(operands.rows.shape[1]), ())[0]
+
+
+def _softplus_sums_forward(tiling: Tiling, operands: Operands) -> tuple[jax.Array, Operands]:
+  return _softplus_sums(tiling, operands), operands
+
+
+def _softplus_sums_backward(tiling: Tiling, operands: Operands, grad: jax.Array) -> tuple:
+  def weigh(grad: jax.Array, scores: jax.Array, column: jax.Array) -> jax.Array:
+    return grad[:, None] * jax.nn.sigmoid(scores)
+
+  return _pull_back(tiling, weigh, operands, grad, bias=True)
+
+
+_softplus_sums.defvjp(_softplus_sums_forward, _softplus_sums_backward)
+
+
+def _pull_back(
+  tiling: Tiling, weigh: Callable, operands: Operands, row_inputs: Any, *, bias: bool = False
+) -> tuple[Operands]:
+  """Gradient of the operands, from the weights dL / ds_ij (size, size) of every tile."""
+
+  def visit(
+    sums: Any, columns: Any, inputs: Any, tile: jax.Array, scores: jax.Array, column: jax.Array
+  ) -> tuple[Any, Any]:
+    rows, totals = sums
+    weights = weigh(inputs, scores, column)
+    totals = totals + jnp.sum(weights, axis=1) if bias else totals
+    weights = weights.astype(tile.dtype)
+    rows += product(weights, take(operands.columns, column))
+    # (D, size), so that the small factor is transposed and not the weights.
+    columns = put(columns, take(columns, column) + product(tile, weights), column)
+    return (rows, totals), columns
+
+  row_size, dim = operands.rows.shape[1:]
+  empty = operands.zeros(row_size, dim), operands.zeros(row_size)
+  columns = operands.zeros(len(operands.columns), dim, operands.columns.shape[1])
+  (rows, totals), columns = over_tiles(tiling, visit, operands, empty, columns, row_inputs)
+  no_grads: Any = (np.zeros(array.shape, jax.dtypes.float0) for array in operands[4:])
+  grads = Operands(
+    (operands.scale * rows).astype(operands.rows.dtype),
+    (operands.scale * jnp.swapaxes(columns, 1, 2)).astype(operands.columns.dtype),
+    jnp.sum(rows * operands.rows),
+    jnp.sum(totals),
+    *no_grads,
+  )
+  return (grads,)

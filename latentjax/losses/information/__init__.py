@@ -1,0 +1,45 @@
+"""Bounds on mutual information, information bottlenecks and measures of dependence."""
+
+from latentjax.losses.information.bottleneck import ceb_loss, vib_loss
+from latentjax.losses.information.cauchy_schwarz import (
+  cs_conditional_divergence,
+  cs_divergence,
+  cs_information,
+)
+from latentjax.losses.information.dependence import hsic
+from latentjax.losses.information.lower import (
+  info_nce_bound,
+  interpolated_bound,
+  nwj_bound,
+  tuba_bound,
+)
+from latentjax.losses.information.partition import (
+  MineState,
+  donsker_varadhan_bound,
+  init_mine,
+  jensen_shannon_bound,
+  mine_bound,
+  smile_bound,
+)
+from latentjax.losses.information.upper import club_bound, leave_one_out_bound
+
+__all__ = [
+  "MineState",
+  "ceb_loss",
+  "club_bound",
+  "cs_conditional_divergence",
+  "cs_divergence",
+  "cs_information",
+  "donsker_varadhan_bound",
+  "hsic",
+  "info_nce_bound",
+  "init_mine",
+  "interpolated_bound",
+  "jensen_shannon_bound",
+  "leave_one_out_bound",
+  "mine_bound",
+  "nwj_bound",
+  "smile_bound",
+  "tuba_bound",
+  "vib_loss",
+]
