@@ -48,7 +48,7 @@ def sinkhorn_assignments(
 
   References:
     Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments (SwAV),
-      2020, algorithm 1. arXiv:2006.09882
+      2020. arXiv:2006.09882
     Cuturi, Sinkhorn Distances, 2013. arXiv:1306.0895
   """
   check_float(scores=scores)
@@ -107,7 +107,7 @@ def swav_loss(
 
   References:
     Caron et al., Unsupervised Learning of Visual Features by Contrasting Cluster Assignments (SwAV),
-      2020, eq. 1 and 2. arXiv:2006.09882
+      2020. arXiv:2006.09882
   """
   scores = as_views(scores=scores)
   check_positive_int(num_assigned=num_assigned)

@@ -50,7 +50,7 @@ def dino_loss(
     [1.38629...]
 
   References:
-    Caron et al., Emerging Properties in Self-Supervised Vision Transformers, 2021, algorithm 1.
+    Caron et al., Emerging Properties in Self-Supervised Vision Transformers, 2021.
       arXiv:2104.14294
   """
   student = as_views(student_logits=student_logits)
@@ -102,7 +102,7 @@ def update_dino_centre(
     [5.0, 5.0]
 
   References:
-    Caron et al., Emerging Properties in Self-Supervised Vision Transformers, 2021, eq. 4.
+    Caron et al., Emerging Properties in Self-Supervised Vision Transformers, 2021.
       arXiv:2104.14294
   """
   teacher, centre = _as_teacher(teacher_logits, centre)

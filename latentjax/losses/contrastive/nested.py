@@ -48,7 +48,7 @@ def matryoshka(
     [0.8...]
 
   References:
-    Kusupati et al., Matryoshka Representation Learning, 2022, eq. 1. arXiv:2205.13147
+    Kusupati et al., Matryoshka Representation Learning, 2022. arXiv:2205.13147
   """
   dims = tuple(dims)
   if not dims:

@@ -55,7 +55,7 @@ def barlow_twins_loss(
     8.0
 
   References:
-    Zbontar et al., Barlow Twins: Self-Supervised Learning via Redundancy Reduction, 2021, eq. 1 and 2.
+    Zbontar et al., Barlow Twins: Self-Supervised Learning via Redundancy Reduction, 2021.
       arXiv:2103.03230
   """
   z_1, z_2 = as_view_pair(z_1=z_1, z_2=z_2)

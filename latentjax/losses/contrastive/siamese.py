@@ -79,7 +79,7 @@ def simsiam_loss(
     [-1.0]
 
   References:
-    Chen & He, Exploring Simple Siamese Representation Learning, 2021, algorithm 1. arXiv:2011.10566
+    Chen & He, Exploring Simple Siamese Representation Learning, 2021. arXiv:2011.10566
   """
   return -0.5 * jnp.sum(_crossed_cosines(prediction_1, prediction_2, z_1, z_2, "z"), axis=0)
 
