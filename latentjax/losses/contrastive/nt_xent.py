@@ -54,7 +54,7 @@ def nt_xent(
     0.5514
 
   References:
-    Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020, eq. 1.
+    Chen et al., A Simple Framework for Contrastive Learning of Visual Representations, 2020 (NT-Xent).
       arXiv:2002.05709
   """
   positive, negatives = _scores(z_1, z_2, temperature, axis_name, block_size)

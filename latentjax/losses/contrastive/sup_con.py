@@ -54,7 +54,7 @@ def sup_con(
     0.5514
 
   References:
-    Khosla et al., Supervised Contrastive Learning, 2020, eq. 2. arXiv:2004.11362
+    Khosla et al., Supervised Contrastive Learning, 2020 (L_out). arXiv:2004.11362
   """
   check_float(z=z)
   check_rank(2, z=z)
