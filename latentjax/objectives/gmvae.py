@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from latentjax.checks import check_range
 from latentjax.collectives import all_gather_rows
 from latentjax.densities import gaussian
+from latentjax.densities.mixture import log_joint
 from latentjax.densities.mixture_em import GaussianMixture
 from latentjax.losses.elbo import elbo, mixture_kl
 from latentjax.objectives.latent_model import (
@@ -128,9 +129,7 @@ def gmvae(
 
 def component_logits(z: jax.Array, mixture: GaussianMixture) -> jax.Array:
   """log p(y|z), the logarithm of the responsibilities, shape (..., M) for z of shape (..., Z)."""
-  shape = (*z.shape[:-1], *mixture.mean.shape)
-  points = (jnp.broadcast_to(a, shape) for a in (z[..., None, :], mixture.mean, mixture.log_scale))
-  return jax.nn.log_softmax(gaussian.log_prob(*points) + jax.nn.log_softmax(mixture.logits))
+  return jax.nn.log_softmax(log_joint(z, *mixture))
 
 
 def one_hot_logits(y: jax.Array, mixture: GaussianMixture) -> jax.Array:
