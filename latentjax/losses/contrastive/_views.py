@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
-from latentjax.collectives import all_gather_rows
+from latentjax.collectives import all_gather_rows, device_mean
 
 
 def as_view_pair(**views: ArrayLike) -> list[jax.Array]:
@@ -47,3 +47,9 @@ def cross_view_entropy(targets: jax.Array, log_probs: jax.Array) -> jax.Array:
   is_other = 1 - jnp.eye(num_targets, num_views, dtype=targets.dtype)
   others = jnp.einsum("tv,vbk->tbk", is_other, log_probs, precision="highest")
   return -jnp.sum(targets * others, axis=(0, 2)) / (num_targets * (num_views - 1))
+
+
+def mean_product(x: jax.Array, y: jax.Array, axis_name: str | None) -> jax.Array:
+  """Mean of x_b y_b^T over the rows of all devices, of x (..., B, D) and y (..., B, E): (..., D, E)."""
+  products = jnp.matmul(jnp.swapaxes(x, -1, -2), y, precision="highest")
+  return device_mean(products / x.shape[-2], axis_name)

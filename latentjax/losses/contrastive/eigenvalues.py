@@ -6,7 +6,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_range, check_rank, wide_dtype
 from latentjax.collectives import all_gather_rows, device_mean
-from latentjax.losses.contrastive._views import as_views
+from latentjax.losses.contrastive._views import as_views, mean_product
 from latentjax.losses.contrastive.normalize import l2_normalize
 
 __all__ = ["frossl_loss", "mmcr_loss", "von_neumann_entropy"]
@@ -53,7 +53,7 @@ def von_neumann_entropy(z: ArrayLike, *, axis_name: str | None = None) -> jax.Ar
     rows = all_gather_rows(z, axis_name)
     matrix = jnp.matmul(rows, rows.T, precision="highest") / batch_size
   else:
-    matrix = _second_moment(z, axis_name)
+    matrix = mean_product(z, z, axis_name)
   eigenvalues = jnp.linalg.eigvalsh(matrix)
   counts = eigenvalues > 10 * jnp.finfo(z.dtype).eps
   eigenvalues = jnp.where(counts, eigenvalues, 1)  # log 1 = 0
@@ -98,7 +98,7 @@ def frossl_loss(
   """
   z = l2_normalize(as_views(z=z))
   check_range(low=0.0, lambda_invariance=lambda_invariance)
-  squared = jnp.sum(jnp.square(_second_moment(z, axis_name)), axis=(1, 2))
+  squared = jnp.sum(jnp.square(mean_product(z, z, axis_name)), axis=(1, 2))
   # A batch of zero vectors has the logarithm, and the gradient, of the smallest number instead.
   entropy = -jnp.log(jnp.maximum(squared, jnp.finfo(z.dtype).tiny))
   distances = jnp.sum(jnp.square(z - jnp.mean(z, axis=0)), axis=(0, 2))
@@ -149,9 +149,3 @@ def mmcr_loss(
     return loss
   local = jnp.sum(jnp.linalg.svd(jnp.swapaxes(z, 0, 1), compute_uv=False), axis=1)
   return loss + lambda_local * device_mean(jnp.mean(local), axis_name)
-
-
-def _second_moment(z: jax.Array, axis_name: str | None) -> jax.Array:
-  """Mean of z z^T over the rows of all devices, (..., D, D)."""
-  products = jnp.matmul(jnp.swapaxes(z, -1, -2), z, precision="highest")
-  return device_mean(products / z.shape[-2], axis_name)

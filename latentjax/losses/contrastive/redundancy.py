@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from latentjax.checks import check_range
 from latentjax.collectives import device_mean
 from latentjax.losses.contrastive._pairs import check_two_rows
-from latentjax.losses.contrastive._views import as_view_pair
+from latentjax.losses.contrastive._views import as_view_pair, mean_product
 
 __all__ = ["barlow_twins_loss", "vicreg_loss"]
 
@@ -65,7 +65,7 @@ def barlow_twins_loss(
   z_1, z_2 = (
     z * jax.lax.rsqrt(_variance(z, axis_name) + jnp.asarray(eps, z.dtype)) for z in (z_1, z_2)
   )
-  correlation = _covariance(z_1, z_2, axis_name)
+  correlation = mean_product(z_1, z_2, axis_name)
   diagonal = jnp.diag(correlation)
   weight = jnp.asarray(lambda_offdiag, z_1.dtype)
   return jnp.sum(jnp.square(1 - diagonal)) + weight * _off_diagonal(correlation)
@@ -136,7 +136,7 @@ def vicreg_loss(
   variance, covariance = jnp.zeros_like(invariance), jnp.zeros_like(invariance)
   for z in (z_1, z_2):
     centred = _centred(z, axis_name)
-    matrix = _covariance(centred, centred, axis_name) * (batch_size / (batch_size - 1))
+    matrix = mean_product(centred, centred, axis_name) * (batch_size / (batch_size - 1))
     scale = jnp.sqrt(jnp.diag(matrix) + jnp.asarray(eps, z.dtype))
     variance += jnp.mean(jax.nn.relu(1 - scale)) / 2
     covariance += _off_diagonal(matrix) / z.shape[1]
@@ -150,12 +150,6 @@ def _centred(z: jax.Array, axis_name: str | None) -> jax.Array:
 
 def _variance(centred: jax.Array, axis_name: str | None) -> jax.Array:
   return device_mean(jnp.mean(jnp.square(centred), axis=0), axis_name)
-
-
-def _covariance(centred_1: jax.Array, centred_2: jax.Array, axis_name: str | None) -> jax.Array:
-  """Mean over the rows of all devices of the products, shape (D, D)."""
-  products = jnp.matmul(centred_1.T, centred_2, precision="highest")
-  return device_mean(products / centred_1.shape[0], axis_name)
 
 
 def _off_diagonal(matrix: jax.Array) -> jax.Array:

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
-from latentjax.collectives import all_gather_rows
 from latentjax.losses.contrastive._pairs import check_two_rows
+from latentjax.losses.contrastive._views import mean_product
 
 __all__ = ["spectral_contrastive_loss"]
 
@@ -51,8 +51,8 @@ def spectral_contrastive_loss(
   check_two_rows(axis_name, z_1=z_1)
   dtype = wide_dtype(z_1, z_2)
   z_1, z_2 = jnp.asarray(z_1, dtype), jnp.asarray(z_2, dtype)
-  moments = all_gather_rows(jnp.matmul(z_2.T, z_2, precision="highest")[None], axis_name)
-  size = moments.shape[0] * z_1.shape[0]
+  moment = mean_product(z_2, z_2, axis_name)
+  size = z_1.shape[0] * (1 if axis_name is None else jax.lax.axis_size(axis_name))
   positive = jnp.sum(z_1 * z_2, axis=1)
-  squares = jnp.sum(jnp.matmul(z_1, jnp.sum(moments, axis=0), precision="highest") * z_1, axis=1)
+  squares = size * jnp.sum(jnp.matmul(z_1, moment, precision="highest") * z_1, axis=1)
   return -2 * positive + (squares - jnp.square(positive)) / (size - 1)

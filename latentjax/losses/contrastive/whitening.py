@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from latentjax.checks import check_float, check_range, wide_dtype
 from latentjax.collectives import device_mean
 from latentjax.losses.contrastive._pairs import check_two_rows
-from latentjax.losses.contrastive._views import as_view_pair
+from latentjax.losses.contrastive._views import as_view_pair, mean_product
 from latentjax.losses.contrastive.normalize import l2_normalize
 
 __all__ = ["tico_loss", "w_mse_loss"]
@@ -116,7 +116,7 @@ def tico_loss(
   dtype = wide_dtype(z_1, covariance)
   beta, rho = jnp.asarray(beta, dtype), jnp.asarray(rho, dtype)
   kept = beta * jax.lax.stop_gradient(jnp.asarray(covariance, dtype))
-  covariance = kept + (1 - beta) * _second_moment(z_1, z_1.shape[0], axis_name)
+  covariance = kept + (1 - beta) * mean_product(z_1, z_1, axis_name)
   used = jnp.sum(jnp.matmul(z_1, covariance, precision="highest") * z_1, axis=1)
   return 1 - jnp.sum(z_1 * z_2, axis=1) + rho * used, jax.lax.stop_gradient(covariance)
 
@@ -124,12 +124,7 @@ def tico_loss(
 def _whitened(z: jax.Array, eps: float, axis_name: str | None) -> jax.Array:
   batch_size = z.shape[0] * (1 if axis_name is None else jax.lax.axis_size(axis_name))
   centred = z - device_mean(jnp.mean(z, axis=0), axis_name)
-  # Divisor B - 1 of the whole batch: a device's share of it is (B - 1) / n.
-  covariance = _second_moment(centred, z.shape[0] * (batch_size - 1) / batch_size, axis_name)
+  covariance = mean_product(centred, centred, axis_name) * (batch_size / (batch_size - 1))
   shrunk = (1 - eps) * covariance + eps * jnp.eye(z.shape[1], dtype=z.dtype)
   factor = jnp.linalg.cholesky(shrunk)
   return jax.scipy.linalg.solve_triangular(factor, centred.T, lower=True).T
-
-
-def _second_moment(z: jax.Array, count: float, axis_name: str | None) -> jax.Array:
-  return device_mean(jnp.matmul(z.T, z, precision="highest") / count, axis_name)
