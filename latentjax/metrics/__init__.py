@@ -1,5 +1,6 @@
 """What a trained model is measured by."""
 
+from latentjax.metrics.calibration import expected_calibration_error
 from latentjax.metrics.identifiability import mean_correlation_coefficient
 from latentjax.metrics.posterior import ActiveUnits, active_units
 from latentjax.metrics.representations import (
@@ -14,6 +15,7 @@ __all__ = [
   "TotalCorrelations",
   "VariableTypes",
   "active_units",
+  "expected_calibration_error",
   "mean_correlation_coefficient",
   "mean_sampled_correlations",
   "variable_types",

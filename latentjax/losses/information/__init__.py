@@ -1,6 +1,6 @@
 """Bounds on mutual information, information bottlenecks and measures of dependence."""
 
-from latentjax.losses.information.bottleneck import ceb_loss, vib_loss
+from latentjax.losses.information.bottleneck import bayes_loss, ceb_loss, vib_loss
 from latentjax.losses.information.cauchy_schwarz import (
   cs_conditional_divergence,
   cs_divergence,
@@ -25,6 +25,7 @@ from latentjax.losses.information.upper import club_bound, leave_one_out_bound
 
 __all__ = [
   "MineState",
+  "bayes_loss",
   "ceb_loss",
   "club_bound",
   "cs_conditional_divergence",
