@@ -7,6 +7,7 @@ from latentjax.losses.information.cauchy_schwarz import (
   cs_information,
 )
 from latentjax.losses.information.dependence import hsic
+from latentjax.losses.information.gates import gate_kl, gate_mask, vib_gate
 from latentjax.losses.information.lower import (
   info_nce_bound,
   interpolated_bound,
@@ -32,6 +33,8 @@ __all__ = [
   "cs_divergence",
   "cs_information",
   "donsker_varadhan_bound",
+  "gate_kl",
+  "gate_mask",
   "hsic",
   "info_nce_bound",
   "init_mine",
@@ -42,5 +45,6 @@ __all__ = [
   "nwj_bound",
   "smile_bound",
   "tuba_bound",
+  "vib_gate",
   "vib_loss",
 ]
