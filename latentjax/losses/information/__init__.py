@@ -6,7 +6,7 @@ from latentjax.losses.information.cauchy_schwarz import (
   cs_divergence,
   cs_information,
 )
-from latentjax.losses.information.dependence import hsic
+from latentjax.losses.information.dependence import hsic, hsic_bottleneck_loss, normalized_hsic
 from latentjax.losses.information.gates import gate_kl, gate_mask, vib_gate
 from latentjax.losses.information.lower import (
   info_nce_bound,
@@ -36,12 +36,14 @@ __all__ = [
   "gate_kl",
   "gate_mask",
   "hsic",
+  "hsic_bottleneck_loss",
   "info_nce_bound",
   "init_mine",
   "interpolated_bound",
   "jensen_shannon_bound",
   "leave_one_out_bound",
   "mine_bound",
+  "normalized_hsic",
   "nwj_bound",
   "smile_bound",
   "tuba_bound",
