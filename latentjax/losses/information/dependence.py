@@ -3,6 +3,8 @@
 And the bottleneck that trains a network layer by layer with it.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -214,9 +216,9 @@ def hsic_bottleneck_loss(
     bandwidth_of(array, **{name: 25.0 * array.shape[1] if h is None else h})
     for name, (h, array) in widths.items()
   )
-  shared = {"bandwidth_x": h_z, "epsilon": epsilon, "axis_name": axis_name}
-  of_input = normalized_hsic(z, x, bandwidth_y=h_x, **shared)
-  return of_input - jnp.asarray(beta, z.dtype) * normalized_hsic(z, y, bandwidth_y=h_y, **shared)
+  shared_with = partial(normalized_hsic, z, bandwidth_x=h_z, epsilon=epsilon, axis_name=axis_name)
+  of_target = shared_with(y, bandwidth_y=h_y)
+  return shared_with(x, bandwidth_y=h_x) - jnp.asarray(beta, z.dtype) * of_target
 
 
 def _normalized_gram(rows: jax.Array, bandwidth: float, epsilon: float) -> jax.Array:
