@@ -14,7 +14,7 @@ with normal weights. All methods use these features. Bayes has a mean-field post
 code is the logits of an input, with mean and log scale linear in the features and their distribution under
 the prior as r(z). beta = 0.1 / (labels per input); with 1 instead of 0.1 ("local Bayes", in the details) it
 is Bayes' theorem for one input at a time, which keeps its doubt about every input however many there are.
-Time: a minute on two CPU cores, six seeds.
+Time: a minute and a half on two CPU cores, six seeds.
 """
 
 from __future__ import annotations

@@ -13,9 +13,11 @@ __all__ = ["ngram_embed", "ngram_ids"]
 
 
 def ngram_ids(
-  words: Sequence[str], *, num_buckets: int = 2_000_000, min_length: int = 3, max_length: int = 6
+  words: Sequence, *, num_buckets: int = 2_000_000, min_length: int = 3, max_length: int = 6
 ) -> np.ndarray:
   r"""Hashes of the character n-grams of words, for `ngram_embed`; runs on the host.
+
+  .. math:: G(w) = \{ h(g) \bmod \text{num\_buckets} : g \text{ an n-gram of } {<} w {>} \}
 
   A word stands between "<" and ">"; its n-grams are all the strings in it of min_length to
   max_length characters, and the whole. Each goes to one of num_buckets rows of a table by the 32-bit
@@ -24,7 +26,7 @@ def ngram_ids(
   negative.)
 
   Args:
-    words: any words, in the vocabulary or not.
+    words: strings, in the vocabulary or not.
     num_buckets: rows of the table, at least 1.
     min_length: characters of the shortest n-gram, at least 1.
     max_length: characters of the longest, at least min_length.
