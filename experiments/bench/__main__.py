@@ -8,7 +8,14 @@ import tyro
 
 from experiments.bench.rounds import WorkerError
 
-BENCHMARKS = ("contrastive_losses", "iwae_k50", "vae_losses", "vae_mlp", "vae_objectives")
+BENCHMARKS = (
+  "contrastive_losses",
+  "contrastive_speed",
+  "iwae_k50",
+  "vae_losses",
+  "vae_mlp",
+  "vae_objectives",
+)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -33,7 +33,7 @@ REASONS = {
     "the value agrees; lightly stops the gradient through the batch's own share of the covariance, ours only "
     "through what earlier batches left"
   ),
-  "MSN, lightly": "the gradient agrees; lightly adds the constant log K to minus the mean prediction's entropy",
+  "MSN, lightly": "the gradient agrees; lightly adds log K to minus the entropy of the mean prediction",
   "FroSSL, lightly": (
     "lightly normalises features over the batch, as the authors' deprecated two-view program; ours are unit "
     "rows, as their program for any number of views. lightly's invariance also counts V times as much"
