@@ -1,11 +1,11 @@
 """NT-Xent in blocks: time of value and gradient beside dense JAX and the machine's matrix product; memory.
 
-In turns, so that what else the machine does meets all sides alike. Each pair of rows is scored once and made
-again once for the gradient, with two products to follow: 4 products over half the (2 B, 2 B) pairs, or 16 B^2 D
-operations. The plain blockwise form does 3 products over all pairs, 24 B^2 D. Memory is what the compiled program
-needs beyond its inputs and outputs, also that of each of 8 devices.
-Expected: faster than dense; by the plain form's operations, at least 0.8 of the rate of a 2,048^3 product; under
-1 GiB at 65,536 x 256.
+In turns, so that what else the machine does meets all sides alike. Each pair of rows is scored once and
+made again once for the gradient, with two products to follow: 4 products over half the (2 B, 2 B) pairs, or
+16 B^2 D operations; the plain blockwise form does 3 products over all pairs, 24 B^2 D. Memory is what the
+compiled program needs beyond its inputs and outputs, also that of each of 8 devices.
+Expected: faster than dense; by the plain form's operations, at least 0.8 of the rate of a 2,048^3 product;
+under 1 GiB at 65,536 x 256.
 Command: python -m experiments.bench contrastive_speed
 Time: about three minutes on two quiet cores.
 """
