@@ -45,6 +45,14 @@ from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
 from latentjax.objectives.sigma_vae import sigma_vae
+from latentjax.objectives.teacher import (
+  Teacher,
+  byol,
+  cosine_momentum,
+  init_teacher,
+  update_teacher,
+)
+from latentjax.objectives.two_view import SelfSupervised, simsiam, two_view
 from latentjax.objectives.vae import vae
 from latentjax.objectives.vis import vis
 from latentjax.objectives.wake_sleep import wake_sleep
@@ -65,9 +73,12 @@ __all__ = [
   "Posterior",
   "Prior",
   "SegmentationModel",
+  "SelfSupervised",
+  "Teacher",
   "aae",
   "ada_gvae",
   "autogen",
+  "byol",
   "cada_vae",
   "capacitron",
   "capacity_vae",
@@ -75,6 +86,7 @@ __all__ = [
   "conditional",
   "conditional_vae",
   "context_encoding_vae",
+  "cosine_momentum",
   "cpl_mix_vae",
   "cvib",
   "dip_vae",
@@ -91,6 +103,7 @@ __all__ = [
   "hyperspherical_vae",
   "idvae",
   "info_vae",
+  "init_teacher",
   "ivae",
   "iwae",
   "jmvae",
@@ -106,8 +119,11 @@ __all__ = [
   "pulaski",
   "rae",
   "sigma_vae",
+  "simsiam",
   "tc_vae",
   "two_stage_vae",
+  "two_view",
+  "update_teacher",
   "vae",
   "vamp_prior",
   "vis",
