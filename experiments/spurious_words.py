@@ -13,7 +13,7 @@ of words, two layers of 64 units with gates. The weight 0.1 of the contrastive l
 found with other seeds of data and networks; the authors' weight 1 is too much here: it makes the features
 tell apart sentences by their neutral words. CE is the original network of the run with weight 0, where the
 networks do not know of each other, and VIB its pruned one.
-Time: a minute on two CPU cores, four seeds.
+Time: a minute on two CPU cores, three seeds.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Config(harness.Config):
 
   steps: int = 1500
   batch_size: int = 64
-  seeds: int = 4
+  seeds: int = 3
   seed: int = 10
   contrastive_weight: float = 0.1
   """Weight of the contrastive loss in CVIB."""
@@ -74,7 +74,7 @@ def sentences(rng: np.random.Generator, count: int, agreement: float) -> dict[st
   return {"image": bags, "label": label.astype(np.int32)}
 
 
-def init_fn(key: jax.Array) -> tuple[Params, Any]:
+def init_fn(key: jax.Array) -> Params:
   """Twins that start alike, and gates that start open."""
   shapes = [(DECIDING + SPURIOUS + NEUTRAL, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 2)]
   keys = jax.random.split(key, 4)
@@ -85,7 +85,7 @@ def init_fn(key: jax.Array) -> tuple[Params, Any]:
   ]
   means = 1 + 0.01 * jax.random.normal(keys[3], (2, HIDDEN))
   gates = {"mean": means, "log_scale": jnp.full((2, HIDDEN), -4.5)}
-  return {"original": network, "pruned": jax.tree.map(jnp.array, network), "gates": gates}, ()
+  return {"original": network, "pruned": network, "gates": gates}
 
 
 def layers(network: Any, x: jax.Array, gate: Any) -> tuple[jax.Array, jax.Array]:
@@ -125,52 +125,66 @@ def measure(params: Params, tests: dict[str, dict[str, jax.Array]]) -> dict[str,
 
 
 def run(config: Config) -> Outcome:
-  """Train with and without the contrastive loss for every beta."""
+  """Train with and without the contrastive loss for every beta, all at once."""
   rng = np.random.default_rng(config.seed)
   dataset = data.load(sentences(rng, 1000, 0.9))
   tests = {
     name: jax.tree.map(jnp.asarray, sentences(rng, 2000, agreement))
     for name, agreement in (("misled", 0.1), ("as trained", 0.9))
   }
-  found: dict[str, list] = {"VIB": [], "CVIB": []}
-  for method, weight in (("VIB", 0.0), ("CVIB", config.contrastive_weight)):
-    for beta in BETAS:
-      objective = cvib(
+  methods = {"VIB": 0.0, "CVIB": config.contrastive_weight}
+  settings = jnp.array([(beta, weight) for weight in methods.values() for beta in BETAS])
+
+  def objective(params: Params, model_state: Any, key: jax.Array, batch: Any) -> Any:
+    def one(params: Params, setting: jax.Array) -> jax.Array:
+      beta, weight = setting
+      loss_fn = cvib(
         original_fn,
         pruned_fn,
         beta=beta,
         contrastive_weight=weight,
         axis_name=config.axis_name,
       )
-      folder = config.folder / f"{method}_{beta:g}"
-      name = f"{method} {beta:g}"
-      result = train(objective, init_fn, config.optimizer(), dataset, config, folder, name=name)
-      measured = config.each_seed(lambda params: measure(params, tests))(result.state.eval_params)
-      found[method].append(jax.tree.map(np.asarray, measured))
-  table = {m: {k: np.array([row[k] for row in rows]) for k in rows[0]} for m, rows in found.items()}
-  misled = {method: values["pruned, misled"] for method, values in table.items()}
-  best = {method: values[values.mean(1).argmax()] for method, values in misled.items()}
-  cross_entropy = table["VIB"]["original, misled"].mean(0)
-  growth = min(np.diff(values["pruned units"].mean(1)).min() for values in table.values())
+      return loss_fn(params, (), key, batch)[0]
+
+    # The settings share no parameter: each is trained as it would be alone.
+    return jnp.sum(jax.vmap(one)(params, settings)), (model_state, {})
+
+  def init_all(key: jax.Array) -> tuple[Params, Any]:
+    repeat = lambda array: jnp.broadcast_to(array, (len(settings), *array.shape))
+    return jax.tree.map(repeat, init_fn(key)), ()
+
+  result = train(objective, init_all, config.optimizer(), dataset, config, config.folder)
+  ask = config.each_seed(jax.vmap(lambda params: measure(params, tests)))
+  table = {
+    name: np.asarray(v).reshape(-1, len(methods), len(BETAS))
+    for name, v in ask(result.state.eval_params).items()
+  }
+  cross_entropy = table["original, misled"][:, 0].mean(1)
+  misled, pruned = table["pruned, misled"], table["pruned units"].mean(0)
+  best = misled.mean(0).argmax(1)
+  vib, contrastive = misled[:, 0, best[0]], misled[:, 1, best[1]]
   gain = lambda what, value: Claim(what, 0.0, value, PAPER, "at least", unit="")
   claims = [
-    gain("accuracy where misled, VIB minus CE", best["VIB"] - cross_entropy),
-    gain("accuracy where misled, CVIB minus CE", best["CVIB"] - cross_entropy),
-    gain("accuracy where misled, CVIB minus VIB", best["CVIB"] - best["VIB"]),
-    gain("smallest rise of the share of pruned units from beta to beta", [growth]),
+    gain("accuracy where misled, VIB minus CE", vib - cross_entropy),
+    gain("accuracy where misled, CVIB minus CE", contrastive - cross_entropy),
+    gain("accuracy where misled, CVIB minus VIB", contrastive - vib),
+    gain("smallest rise of the share of pruned units from beta to beta", np.diff(pruned).min()),
   ]
   pictures.curves(
     config.folder / "accuracy.png",
     {
-      f"{m}, {k}": (np.log10(BETAS), v)
-      for m, values in table.items()
-      for k, v in values.items()
-      if k in ("pruned, misled", "pruned units")
+      f"{method}, {name}": (np.log10(BETAS), table[name][:, row].T)
+      for row, method in enumerate(methods)
+      for name in ("pruned, misled", "pruned units")
     },
     title="Accuracy where the spurious word misleads, and share of pruned units",
     x_label="log10 of beta",
     y_label="share",
     reference={"cross-entropy": float(cross_entropy.mean())},
   )
-  details = jax.tree.map(lambda v: v.mean(1).round(4).tolist(), table)
-  return Outcome(claims, {"betas": BETAS, "means": details})
+  means = {
+    method: {name: v.mean(0)[row].round(4).tolist() for name, v in table.items()}
+    for row, method in enumerate(methods)
+  }
+  return Outcome(claims, {"betas": BETAS, "means": means})
