@@ -2,6 +2,11 @@
 
 from latentjax.losses.contrastive.alignment import alignment, uniformity
 from latentjax.losses.contrastive.assignments import msn_loss, sinkhorn_assignments, swav_loss
+from latentjax.losses.contrastive.covariance_operator import (
+  covariance_operator,
+  predicted_update,
+  simple_contrastive_loss,
+)
 from latentjax.losses.contrastive.dino import dino_loss, update_dino_centre
 from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von_neumann_entropy
 from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
@@ -22,6 +27,7 @@ __all__ = [
   "barlow_twins_loss",
   "byol_loss",
   "clip_loss",
+  "covariance_operator",
   "dcl_loss",
   "dino_loss",
   "frossl_loss",
@@ -32,7 +38,9 @@ __all__ = [
   "mmcr_loss",
   "msn_loss",
   "nt_xent",
+  "predicted_update",
   "siglip_loss",
+  "simple_contrastive_loss",
   "simsiam_loss",
   "sinkhorn_assignments",
   "spectral_contrastive_loss",
