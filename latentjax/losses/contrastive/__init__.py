@@ -2,6 +2,11 @@
 
 from latentjax.losses.contrastive.alignment import alignment, uniformity
 from latentjax.losses.contrastive.assignments import msn_loss, sinkhorn_assignments, swav_loss
+from latentjax.losses.contrastive.coding_rate import (
+  coding_rate,
+  coding_rate_reduction,
+  doubly_stochastic_membership,
+)
 from latentjax.losses.contrastive.covariance_operator import (
   covariance_operator,
   predicted_update,
@@ -27,9 +32,12 @@ __all__ = [
   "barlow_twins_loss",
   "byol_loss",
   "clip_loss",
+  "coding_rate",
+  "coding_rate_reduction",
   "covariance_operator",
   "dcl_loss",
   "dino_loss",
+  "doubly_stochastic_membership",
   "frossl_loss",
   "info_nce",
   "koleo_loss",
