@@ -41,7 +41,6 @@ FUNCTIONS = tuple(
   for name in ("covariance_operator", "predicted_update", "simple_contrastive_loss")
 )
 QUICK = {"steps": 100, "seeds": 2, "trials": 2}
-PAPER = "Tian et al. 2020"
 EXAMPLES, VIEWS, DIM, HIDDEN, OUT = 64, 8, 8, 16, 4
 SIZES = (256, 4096)
 DEPTH = 5
@@ -99,10 +98,8 @@ def theorem(config: Config, key: jax.Array) -> dict[str, jax.Array]:
   exact = jax.grad(enumerated)(w)
   factor = 2 * EXAMPLES / (EXAMPLES - 1)
   gap = [jnp.max(jnp.abs(g + factor * u)) / jnp.max(jnp.abs(g)) for g, u in zip(exact, updates)]
-  found = {
-    "cosine": jnp.min(jnp.stack([-cosine(*pair) for pair in zip(exact, updates)])),
-    "gap": jnp.max(jnp.stack(gap)),
-  }
+  cosines = [-cosine(*pair) for pair in zip(exact, updates)]
+  found = {"cosine": jnp.min(jnp.stack(cosines)), "gap": jnp.max(jnp.stack(gap))}
   for size in SIZES:
     trials = jax.random.split(jax.random.fold_in(keys[3], size), config.trials)
     found[str(size)] = jnp.mean(jax.lax.map(partial(trial, size=size), trials))
@@ -179,20 +176,20 @@ def run(config: Config) -> Outcome:
     found = jax.device_get(jax.jit(jax.vmap(partial(theorem, config)))(keys))
   misses = np.stack([1 - found[str(size)] for size in SIZES])
   slopes = np.polyfit(np.log(SIZES), np.log(misses), 1)[0]
-  roots = np.tile(np.float32([-1, 1]), 512)
+  dataset = data.load({"root": np.tile(np.float32([-1, 1]), 512)})
   trees = {}
   for width in (2, 5, 20):
     state = train(
       objective,
       partial(init, width),
       config.optimizer(),
-      data.load({"root": roots}),
+      dataset,
       config,
       config.folder / f"width_{width}",
       name=f"{width} neurons per latent",
     ).state
     trees[width] = np.asarray(config.each_seed(correlations)((state.params, state.model_state)))
-  levels = np.arange(1, DEPTH + 1)
+  levels = 1 + np.arange(DEPTH)
   pictures.curves(
     config.folder / "tree.png",
     {
@@ -201,11 +198,11 @@ def run(config: Config) -> Outcome:
       for i, when in enumerate(("at first", "trained"))
     },
     title="Best neuron's correlation with a latent of the tree",
-    x_label="levels above the leaves",
+    x_label="level",
     y_label="absolute correlation",
   )
   hidden = {width: values[..., 1:].mean(-1) for width, values in trees.items()}
-  claim = partial(Claim, published=PAPER, unit="")
+  claim = partial(Claim, published="Tian et al. 2020", unit="")
   least = partial(claim, expected=0.0, relation="at least")
   details = {str(width): values.mean(0).tolist() for width, values in trees.items()}
   return Outcome(
