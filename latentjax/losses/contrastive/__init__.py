@@ -17,7 +17,7 @@ from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von
 from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
 from latentjax.losses.contrastive.info_nce import info_nce
 from latentjax.losses.contrastive.koleo import koleo_loss
-from latentjax.losses.contrastive.nested import matryoshka
+from latentjax.losses.contrastive.nested import matryoshka, matryoshka_2d
 from latentjax.losses.contrastive.normalize import l2_normalize
 from latentjax.losses.contrastive.nt_xent import dcl_loss, nt_xent
 from latentjax.losses.contrastive.redundancy import barlow_twins_loss, vicreg_loss
@@ -43,6 +43,7 @@ __all__ = [
   "koleo_loss",
   "l2_normalize",
   "matryoshka",
+  "matryoshka_2d",
   "mmcr_loss",
   "msn_loss",
   "nt_xent",

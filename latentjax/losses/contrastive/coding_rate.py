@@ -82,7 +82,7 @@ def coding_rate_reduction(
     axis_name: mapped device axis over which the rows of both arrays are split, inside `pmap` or
       `shard_map`. Every device has a part of the clusters, and gathers z.
     block_size: clusters at a time: determinants take memory block_size min(B, D)^2, forward and
-      backward, instead of J min(B, D)^2; beside them stand B min(B, D)^2 numbers. The result does not depend on it.
+      backward, instead of J min(B, D)^2, beside B min(B, D)^2. The result does not depend on it.
 
   Returns:
     Reduction of the batch in nats, a scalar, float32 or wider, the same on every device. Gradient
