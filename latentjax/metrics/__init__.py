@@ -9,16 +9,19 @@ from latentjax.metrics.representations import (
   mean_sampled_correlations,
   variable_types,
 )
+from latentjax.metrics.retrieval import adaptive_retrieval, retrieval_cost
 
 __all__ = [
   "ActiveUnits",
   "TotalCorrelations",
   "VariableTypes",
   "active_units",
+  "adaptive_retrieval",
   "effective_rank",
   "knn_predict",
   "mean_correlation_coefficient",
   "mean_sampled_correlations",
   "relative_scale",
+  "retrieval_cost",
   "variable_types",
 ]

@@ -167,7 +167,7 @@ def _similarity_divergence(
   layers = [[l2_normalize(jnp.asarray(z, dtype)) for z in pair] for pair in (teacher, student)]
   columns = [all_gather_rows(b, axis_name) for _, b in layers]
 
-  def divergence(anchors: tuple[jax.Array, jax.Array]) -> jax.Array:
+  def divergence(anchors: tuple[jax.Array, ...]) -> jax.Array:
     log_p, log_q = (
       jax.nn.log_softmax(scale * jnp.matmul(b, a, precision="highest"))
       for a, b in zip(anchors, columns)
