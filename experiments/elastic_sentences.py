@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -46,8 +46,10 @@ DIMS = (*PREFIXES, WIDTH)
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 1500
+  steps: int = 2000
   seeds: int = 3
+  learning_rate: float = 2e-3
+  schedule: Literal["constant", "cosine", "linear"] = "cosine"
   hidden: int = 128
   """Units of a block's hidden layer."""
 

@@ -2,6 +2,7 @@
 
 from latentjax.losses.contrastive.alignment import alignment, uniformity
 from latentjax.losses.contrastive.assignments import msn_loss, sinkhorn_assignments, swav_loss
+from latentjax.losses.contrastive.batches import pseudo_label_batches
 from latentjax.losses.contrastive.coding_rate import (
   coding_rate,
   coding_rate_reduction,
@@ -48,6 +49,7 @@ __all__ = [
   "msn_loss",
   "nt_xent",
   "predicted_update",
+  "pseudo_label_batches",
   "siglip_loss",
   "simple_contrastive_loss",
   "simsiam_loss",
