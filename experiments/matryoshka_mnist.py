@@ -48,9 +48,9 @@ SEARCHES = {"shortlist": (8, 200), "funnel": ((8, 16, 32), (400, 200, 100))}
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 2000
-  batch_size: int = 128
+  steps: int = 2500
   seeds: int = 3
+  learning_rate: float = 2e-3
   schedule: Literal["constant", "cosine", "linear"] = "cosine"
   hidden: int = 128
 
