@@ -173,7 +173,7 @@ def run(config: Config) -> Outcome:
   ]
   ratios = {}
   for name, (dims, sizes) in SEARCHES.items():
-    cost = retrieval_cost(10_000, WHOLE, short_dim=dims, num_candidates=sizes)
+    cost = retrieval_cost(num_rows=10_000, dim=WHOLE, short_dim=dims, num_candidates=sizes)
     ratios[name] = cost / (10_000 * WHOLE)
     claims += [
       claim(f"share of the class, {name} less full search", -0.002, found[name] - found["full"]),

@@ -87,7 +87,7 @@ def adaptive_retrieval(
 
 
 def retrieval_cost(
-  num_rows: int, dim: int, *, short_dim: int | Sequence[int], num_candidates: int | Sequence[int]
+  *, num_rows: int, dim: int, short_dim: int | Sequence[int], num_candidates: int | Sequence[int]
 ) -> int:
   r"""Multiplications per query of `adaptive_retrieval`; the full search takes num_rows dim.
 
@@ -107,8 +107,8 @@ def retrieval_cost(
     ValueError: if a size is below 1, or the two are not equally many.
 
   Example:
-    >>> retrieval_cost(1000, 64, short_dim=8, num_candidates=100), 1000 * 64
-    (14400, 64000)
+    >>> retrieval_cost(num_rows=1000, dim=64, short_dim=8, num_candidates=100)  # of 64,000
+    14400
 
   References:
     Kusupati et al., Matryoshka Representation Learning, 2022. arXiv:2205.13147

@@ -47,7 +47,7 @@ def test_against_sorting(short_dim, num_candidates, dims, sizes):
 
 
 def test_cost():
-  assert retrieval_cost(1000, 64, short_dim=(8, 16), num_candidates=(100, 10)) == (
+  assert retrieval_cost(num_rows=1000, dim=64, short_dim=(8, 16), num_candidates=(100, 10)) == (
     1000 * 8 + 100 * 16 + 10 * 64
   )
 

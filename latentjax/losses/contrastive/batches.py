@@ -12,9 +12,11 @@ __all__ = ["pseudo_label_batches"]
 def pseudo_label_batches(key: jax.Array, labels: ArrayLike, *, batch_size: int) -> jax.Array:
   r"""Rows of one epoch's batches, each with as few examples of a label as can be.
 
-  A label with n examples in an epoch of M batches occurs n / M times in each, rounded down or up: not
-  at all or once if it has no more than M. Examples are dealt out in the order of their labels and, of the
-  same label, in random order; the N mod batch_size that are left over are random ones.
+  .. math:: \lfloor n_c / M \rfloor \le |\{b \in \text{batch} : y_b = c\}| \le \lceil n_c / M \rceil
+
+  for a label c with n_c examples in an epoch of M batches: not at all or once if n_c is at most M.
+  Examples are dealt out in the order of their labels and, of the same label, in random order; the N
+  mod batch_size that are left over are random ones.
 
   Args:
     key: random key; another one for every epoch.

@@ -78,7 +78,7 @@ def matryoshka(
 
 def matryoshka_2d(
   loss_fn: Callable[..., jax.Array],
-  dims: Sequence[int],
+  dims: Sequence,
   *,
   kl_weight: float = 1.0,
   kl_temperature: float = 0.3,
