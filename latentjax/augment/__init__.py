@@ -9,6 +9,12 @@ from latentjax.augment.color import color_jitter, random_grayscale, random_solar
 from latentjax.augment.crop import random_crop, random_flip, random_resized_crop
 from latentjax.augment.erase import cutout
 from latentjax.augment.mixing import cutmix, mixup
+from latentjax.augment.random_field import (
+  gaussian_random_field,
+  local_color,
+  local_warp,
+  random_field_augment,
+)
 from latentjax.augment.squares import random_squares
 from latentjax.augment.views import multi_crop, simclr_view, two_views
 
@@ -17,10 +23,14 @@ __all__ = [
   "cutmix",
   "cutout",
   "gaussian_blur",
+  "gaussian_random_field",
+  "local_color",
+  "local_warp",
   "mixup",
   "multi_crop",
   "random_affine",
   "random_crop",
+  "random_field_augment",
   "random_flip",
   "random_grayscale",
   "random_resized_crop",

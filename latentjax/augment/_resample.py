@@ -1,7 +1,8 @@
-"""Bilinear sampling of an image at any coordinates."""
+"""Where an affine map takes every pixel from, and bilinear sampling of an image there."""
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 
 def resample(
@@ -36,3 +37,24 @@ def resample(
   upper = (1 - right) * at(0) + right * at(1)
   lower = (1 - right) * at(width + 2) + right * at(width + 3)
   return ((1 - down) * upper + down * lower).astype(image.dtype)
+
+
+def affine_coordinates(
+  size: tuple[int, ...],
+  shift: jax.Array,
+  angle: jax.Array,
+  log_scale: jax.Array,
+  shear: ArrayLike = 0.0,
+) -> tuple[jax.Array, jax.Array]:
+  """Rows and columns c + S R^-1 (u - c - t) / scale of an image of this size, in pixels.
+
+  The shift t (2, ...) in pixels, the angle, the log of the scale and the shear are numbers or vary over
+  the image, (H, W).
+  """
+  height, width = size
+  down, right = (jnp.arange(n, dtype=shift.dtype) - (n - 1) / 2 for n in size)
+  row, column = down[:, None] - shift[0], right - shift[1]
+  shrink = jnp.exp(-log_scale)
+  sin, cos = shrink * jnp.sin(angle), shrink * jnp.cos(angle)
+  row, column = cos * row + sin * column, cos * column - sin * row
+  return row + (height - 1) / 2, column + shear * row + (width - 1) / 2

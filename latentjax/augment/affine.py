@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.augment._image import Range, as_image, check_interval, uniform
-from latentjax.augment._resample import resample
-from latentjax.checks import check_range, wide_dtype
+from latentjax.augment._resample import affine_coordinates, resample
+from latentjax.checks import check_range
 
 __all__ = ["random_affine", "random_rotation"]
 
@@ -66,12 +66,9 @@ def random_affine(
   keys = jax.random.split(key, 5)
   intervals = ((-angle, angle), (-shift, shift), (-shift, shift), scale, (-shear, shear))
   a, t_row, t_column, s, k = (uniform(*draw) for draw in zip(keys, [image] * 5, intervals))
-  height, width = image.shape[:2]
-  axes = [jnp.arange(n, dtype=wide_dtype(image)) - (n - 1) / 2 for n in (height, width)]
-  row, column = axes[0][:, None] - t_row * height, axes[1] - t_column * width
-  sin, cos = jnp.sin(a) / s, jnp.cos(a) / s
-  row, column = cos * row + sin * column, cos * column - sin * row
-  return resample(image, row + (height - 1) / 2, column + k * row + (width - 1) / 2, fill=fill)
+  shift_pixels = jnp.stack([t_row * image.shape[0], t_column * image.shape[1]])
+  rows, columns = affine_coordinates(image.shape[:2], shift_pixels, a, jnp.log(s), k)
+  return resample(image, rows, columns, fill=fill)
 
 
 def random_rotation(
