@@ -119,8 +119,8 @@ def lejepa(
     gaussian = jnp.mean(
       jax.vmap(lambda x: sigreg_loss(key, x, num_slices=num_slices, axis_name=axis_name))(z)
     )
-    loss = (1 - lambda_sigreg) * agreement + lambda_sigreg * gaussian
-    return loss, (model_state, {})
+    weight = jnp.asarray(lambda_sigreg)
+    return (1 - weight) * agreement + weight * gaussian, (model_state, {})
 
   return SelfSupervised(objective)
 

@@ -1,7 +1,7 @@
 """Objectives that remember earlier batches: MoCo's negatives, NNCLR's neighbours."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -118,14 +118,22 @@ def nnclr(
   """
   check_pair(features)
   check_positive_int(dim=dim, queue_size=queue_size)
-  run: dict[str, Any] = {"axis_name": axis_name, "block_size": block_size}
 
   def objective(
     params: Params, queue: Queue, key: jax.Array, batch: Batch
   ) -> tuple[jax.Array, tuple[Queue, Metrics]]:
     z = embed_views(embed_fn, params, batch, features)
     predictions = jax.vmap(predict_fn, (None, 0))(params, z)
-    loss = nnclr_loss(*predictions, *z, queue.rows, temperature=temperature, **run)
+    loss = nnclr_loss(
+      predictions[0],
+      predictions[1],
+      z[0],
+      z[1],
+      queue.rows,
+      temperature=temperature,
+      axis_name=axis_name,
+      block_size=block_size,
+    )
     queue = update_queue(queue, l2_normalize(z[0]), axis_name=axis_name)
     return jnp.mean(loss), (queue, {})
 

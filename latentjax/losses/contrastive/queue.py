@@ -228,9 +228,14 @@ def nnclr_loss(
   p_1, p_2, z_1, z_2 = as_view_pair(
     prediction_1=prediction_1, prediction_2=prediction_2, z_1=z_1, z_2=z_2
   )
-  run = {"temperature": temperature, "axis_name": axis_name, "block_size": block_size}
   losses = [
-    info_nce(l2_normalize(nearest_rows(z, support)), l2_normalize(p), **run)
+    info_nce(
+      l2_normalize(nearest_rows(z, support)),
+      l2_normalize(p),
+      temperature=temperature,
+      axis_name=axis_name,
+      block_size=block_size,
+    )
     for z, p in ((z_1, p_2), (z_2, p_1))
   ]
   return 0.5 * (losses[0] + losses[1])
