@@ -27,10 +27,11 @@ def closed_form(x):
 
 
 def test_statistic():
+  weights = np.array([1.0, 2.0, 3.0], np.float32)
   check_kernel(
-    epps_pulley,
+    lambda x, **run: jnp.sum(weights * epps_pulley(x, **run)),
     (X,),
-    oracle=closed_form,
+    oracle=lambda x: np.sum(weights * closed_form(x)),
     batch_coupled=True,
     rtol=1e-4,
     atol=1e-5,

@@ -153,7 +153,7 @@ def test_losses_are_those_of_the_kernels():
       jnp.mean(4 * alignment(x_1, x_2) + info_nce(l2_normalize(x_1), l2_normalize(x_2))),
     )
 
-  got, expected, pair, kernels = run()
+  got, expected, pair, kernels = map(float, run())
   assert got == pytest.approx(expected, rel=1e-5)
   assert pair == pytest.approx(kernels, rel=1e-5)
 

@@ -95,28 +95,28 @@ def vicregl_loss(
     eps=eps,
     axis_name=axis_name,
   )
-  maps, at = (
-    [jnp.asarray(array, wide_dtype(array)) for array in pair.values()] for pair in (arrays, places)
-  )
-  losses = [
-    jnp.mean(jax.vmap(criterion, 1)(*_matches(maps[u], maps[v], by[u], by[v], num_matches)))
-    for u, v in ((0, 1), (1, 0))
-    for by in (at, maps)
-  ]
-  return sum(losses[1:], losses[0]) / 2
+  x_1, x_2 = (jnp.asarray(x, wide_dtype(x)) for x in arrays.values())
+  at_1, at_2 = (jnp.asarray(at, wide_dtype(at)) for at in places.values())
+  distance = jnp.stack([_squared_distances(at_1, at_2), _squared_distances(x_1, x_2)])
+  distance = jnp.stack([distance, jnp.swapaxes(distance, 2, 3)])  # (direction, kind, B, P, P)
+  match = jax.vmap(partial(_match, num_matches=num_matches))
+  match = jax.vmap(jax.vmap(match, (None, None, 0)), (0, 0, 0))
+  matched = match(jnp.stack([x_1, x_2]), jnp.stack([x_2, x_1]), jax.lax.stop_gradient(distance))
+  by_place = [jnp.swapaxes(f, 2, 3).reshape(-1, len(x_1), x_1.shape[2]) for f in matched]
+  return 2 * jnp.mean(jax.vmap(criterion)(*by_place))
 
 
-def _matches(
-  own: jax.Array, other: jax.Array, own_at: jax.Array, other_at: jax.Array, count: int
+def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
+  """Of all places of two views, (B, P, P)."""
+  products = jnp.matmul(x, jnp.swapaxes(y, 1, 2), precision="highest")
+  square = lambda a: jnp.sum(jnp.square(a), axis=2)
+  return square(x)[:, :, None] + square(y)[:, None] - 2 * products
+
+
+def _match(
+  own: jax.Array, other: jax.Array, distance: jax.Array, num_matches: int
 ) -> tuple[jax.Array, jax.Array]:
-  """Features (B, G, D) of the places whose nearest place of the other view is closest, and of that."""
-
-  def of_example(own: jax.Array, other: jax.Array, x: jax.Array, y: jax.Array) -> tuple:
-    # |x - y|^2 up to |x|^2, which the order over y does not depend on; then whole.
-    products = jnp.matmul(x, y.T, precision="highest")
-    nearest = jnp.argmin(jnp.sum(y * y, axis=1) - 2 * products, axis=1)
-    distance = jnp.sum(jnp.square(x - y[nearest]), axis=1)
-    chosen = jnp.sort(jax.lax.top_k(-distance, count)[1])
-    return own[chosen], other[nearest[chosen]]
-
-  return jax.vmap(of_example)(own, other, *jax.lax.stop_gradient((own_at, other_at)))
+  """Features (G, D) of the places whose nearest place of the other view is closest, and of that."""
+  nearest = jnp.argmin(distance, axis=1)
+  chosen = jnp.sort(jax.lax.top_k(-jnp.min(distance, axis=1), num_matches)[1])
+  return own[chosen], other[nearest[chosen]]
