@@ -30,6 +30,7 @@ from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
 from latentjax.objectives.m2_vae import m2_vae
 from latentjax.objectives.manifold_vae import ManifoldModel, hyperspherical_vae, manifold_vae
 from latentjax.objectives.matching import info_vae, wae_mmd
+from latentjax.objectives.multi_crop import DinoState, dino, lejepa, multi_view
 from latentjax.objectives.multimodal import (
   Modality,
   MultimodalModel,
@@ -43,6 +44,7 @@ from latentjax.objectives.multimodal import (
 from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
+from latentjax.objectives.queued import MocoState, moco, nnclr
 from latentjax.objectives.sigma_vae import sigma_vae
 from latentjax.objectives.teacher import (
   Teacher,
@@ -62,11 +64,13 @@ __all__ = [
   "BoundTerms",
   "ConditionalModel",
   "ConditionedModel",
+  "DinoState",
   "EditModel",
   "FullGaussianMixture",
   "GradientOrigin",
   "LatentModel",
   "ManifoldModel",
+  "MocoState",
   "Modality",
   "MultimodalModel",
   "Posterior",
@@ -87,6 +91,7 @@ __all__ = [
   "context_encoding_vae",
   "cosine_momentum",
   "cpl_mix_vae",
+  "dino",
   "dip_vae",
   "dts",
   "edit_vae",
@@ -106,13 +111,17 @@ __all__ = [
   "iwae",
   "jmvae",
   "joint_vae",
+  "lejepa",
   "m2_vae",
   "manifold_vae",
   "mixture_prior",
   "mmvae",
+  "moco",
   "mopoe",
+  "multi_view",
   "mvae",
   "mvtcae",
+  "nnclr",
   "physics_vae",
   "pulaski",
   "rae",

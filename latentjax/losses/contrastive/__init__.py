@@ -18,17 +18,28 @@ from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von
 from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
 from latentjax.losses.contrastive.info_nce import info_nce
 from latentjax.losses.contrastive.koleo import koleo_loss
+from latentjax.losses.contrastive.local import vicregl_loss
 from latentjax.losses.contrastive.nested import matryoshka, matryoshka_2d
 from latentjax.losses.contrastive.normalize import l2_normalize
 from latentjax.losses.contrastive.nt_xent import dcl_loss, nt_xent
+from latentjax.losses.contrastive.queue import (
+  Queue,
+  init_queue,
+  moco_loss,
+  nearest_rows,
+  nnclr_loss,
+  update_queue,
+)
 from latentjax.losses.contrastive.redundancy import barlow_twins_loss, vicreg_loss
 from latentjax.losses.contrastive.siamese import byol_loss, simsiam_loss
+from latentjax.losses.contrastive.sigreg import epps_pulley, sigreg_loss
 from latentjax.losses.contrastive.spectral import spectral_contrastive_loss
 from latentjax.losses.contrastive.sup_con import sup_con
 from latentjax.losses.contrastive.triplet import triplet_loss
 from latentjax.losses.contrastive.whitening import tico_loss, w_mse_loss
 
 __all__ = [
+  "Queue",
   "alignment",
   "barlow_twins_loss",
   "byol_loss",
@@ -39,18 +50,24 @@ __all__ = [
   "dcl_loss",
   "dino_loss",
   "doubly_stochastic_membership",
+  "epps_pulley",
   "frossl_loss",
   "info_nce",
+  "init_queue",
   "koleo_loss",
   "l2_normalize",
   "matryoshka",
   "matryoshka_2d",
   "mmcr_loss",
+  "moco_loss",
   "msn_loss",
+  "nearest_rows",
+  "nnclr_loss",
   "nt_xent",
   "predicted_update",
   "pseudo_label_batches",
   "siglip_loss",
+  "sigreg_loss",
   "simple_contrastive_loss",
   "simsiam_loss",
   "sinkhorn_assignments",
@@ -61,7 +78,9 @@ __all__ = [
   "triplet_loss",
   "uniformity",
   "update_dino_centre",
+  "update_queue",
   "vicreg_loss",
+  "vicregl_loss",
   "von_neumann_entropy",
   "w_mse_loss",
 ]
