@@ -1,10 +1,12 @@
 """Coding rates against singular values, memberships against alternating normalisation."""
 
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import check_kernel
-from split import check_split
 
 from latentjax.losses.contrastive import (
   coding_rate,
@@ -16,7 +18,7 @@ from latentjax.losses.contrastive import (
 RNG = np.random.default_rng(0)
 B, D, J = 8, 3, 5
 Z = np.array(l2_normalize(RNG.standard_normal((B, D)).astype(np.float32)))
-WIDE = np.array(l2_normalize(RNG.standard_normal((B, 11)).astype(np.float32)))
+COLUMNS = RNG.standard_normal(B).astype(np.float32)
 SHARES = RNG.dirichlet(np.ones(J), B).astype(np.float32)
 
 
@@ -32,23 +34,48 @@ def reduction(z, shares, eps=0.5):
 
 def membership_oracle(c, eta=0.1):
   gamma = np.exp((c @ c.T - 1) / eta)
-  for _ in range(20_000):
+  for _ in range(5_000):
     gamma /= gamma.sum(1, keepdims=True)
     gamma /= gamma.sum(0)
   return gamma
 
 
-def test_coding_rate_reduction():
+def widen(z):
+  """More dimensions than rows."""
+  numpy = np if isinstance(z, np.ndarray) else jnp
+  return numpy.concatenate([z, *(numpy.sin(k * z + k) for k in (1, 2, 3))], axis=1)
+
+
+def kernels(z, shares, axis_name=None, **kwargs):
+  run = {"axis_name": axis_name}
+  gamma = doubly_stochastic_membership(z, num_iterations=30, **run)
+  return {
+    "rate": coding_rate(widen(z), **run),
+    "reduction": coding_rate_reduction(z, shares, **run, **kwargs),
+    "membership": gamma @ COLUMNS.astype(gamma.dtype),
+  }
+
+
+def oracle(z, shares):
+  return {
+    "rate": rate(widen(z), B, 0.5),
+    "reduction": reduction(z, shares),
+    "membership": membership_oracle(z) @ COLUMNS,
+  }
+
+
+def test_kernels():
   """Five clusters over four and eight devices: some have none, and some a cluster with no example."""
   check_kernel(
-    coding_rate_reduction,
+    kernels,
     (Z, SHARES),
-    oracle=lambda z, shares, **_: reduction(z, shares),
+    oracle=oracle,
     batch_coupled=True,
     extreme=[(30 * Z, SHARES), (0 * Z + 1, SHARES), (Z, np.eye(B, J, dtype=np.float32))],
+    rtol=1e-4,
     bad_inputs=[
-      ((Z.astype(int), SHARES), {}, TypeError, "z must be a floating point"),
-      ((Z[0], SHARES), {}, ValueError, "z must have 2 axes"),
+      ((Z.astype(int), SHARES), {}, TypeError, "c must be a floating point"),
+      ((Z[0], SHARES), {}, ValueError, "c must have 2 axes"),
       ((Z, SHARES[:4]), {}, ValueError, "membership must have 8 rows"),
       ((Z, SHARES), {"eps": 0.0}, ValueError, "eps must be in"),
       ((Z, SHARES), {"block_size": 0}, ValueError, "block_size must be a positive integer"),
@@ -56,33 +83,36 @@ def test_coding_rate_reduction():
   )
 
 
-def test_more_dimensions_than_rows():
-  def fn(z, shares, axis_name):
-    return {
-      "rate": coding_rate(z, axis_name=axis_name),
-      "reduction": coding_rate_reduction(z, shares, eps=0.3, axis_name=axis_name, block_size=1),
-    }
+def test_blocks_of_clusters_and_more_dimensions_than_rows():
+  """Zeros for dimensions, made up for in eps: the other determinant, one and two clusters at a time."""
 
-  expected = lambda z, shares: {"rate": rate(z, B, 0.5), "reduction": reduction(z, shares, 0.3)}
-  check_split(fn, [WIDE.astype(np.float64), SHARES.astype(np.float64)], expected)
+  def run(z, pad, block_size):
+    z = jnp.pad(z, ((0, 0), (0, pad)))
+    return coding_rate_reduction(z, SHARES, eps=0.5 * (1 + pad / D) ** 0.5, block_size=block_size)
+
+  cases = ((0, None), (8, None), (0, 2), (8, 1))
+  grads = jax.jit(lambda z: [jax.value_and_grad(run)(z, *case) for case in cases])(Z)
+  np.testing.assert_allclose(grads[0][0], reduction(Z, SHARES), rtol=1e-5)
+  for value, grad in grads[1:]:
+    np.testing.assert_allclose(value, grads[0][0], rtol=1e-5)
+    np.testing.assert_allclose(grad, grads[0][1], rtol=1e-3, atol=1e-5)
 
 
-def test_doubly_stochastic_membership():
-  check_kernel(
-    doubly_stochastic_membership,
-    (Z,),
-    oracle=lambda c, **_: membership_oracle(c),
-    kwargs={"num_iterations": 60},
-    batch_coupled=True,
-    extreme=[(30 * Z,), (0 * Z,)],
-    rtol=1e-4,
-    bad_inputs=[
-      ((Z.astype(int),), {}, TypeError, "c must be a floating point"),
-      ((Z[0],), {}, ValueError, "c must have 2 axes"),
-      ((Z,), {"eta": 0.0}, ValueError, "eta must be in"),
-      ((Z,), {"num_iterations": 0}, ValueError, "num_iterations must be a positive integer"),
-    ],
-  )
+@pytest.mark.parametrize(
+  ("call", "match"),
+  [
+    (partial(coding_rate, Z[0]), "z must have 2 axes"),
+    (partial(coding_rate, Z, eps=-1.0), "eps must be in"),
+    (partial(doubly_stochastic_membership, Z, eta=0.0), "eta must be in"),
+    (
+      partial(doubly_stochastic_membership, Z, num_iterations=0),
+      "num_iterations must be a positive",
+    ),
+  ],
+)
+def test_bad_settings(call, match):
+  with pytest.raises(ValueError, match=match):
+    call()
 
 
 def test_orthogonal_subspaces_are_the_optimum():
@@ -97,8 +127,7 @@ def test_orthogonal_subspaces_are_the_optimum():
   np.testing.assert_allclose(values[-1], 0, atol=1e-5)  # both fill the same plane: nothing is saved
 
 
-@pytest.mark.parametrize("eta", [0.05, 1.0])
-def test_default_iterations_suffice(eta):
-  gamma = np.asarray(jax.jit(lambda c: doubly_stochastic_membership(c, eta=eta))(Z))
+def test_default_iterations_suffice():
+  gamma = np.asarray(jax.jit(partial(doubly_stochastic_membership, eta=0.05))(Z))
   np.testing.assert_allclose(gamma, gamma.T, rtol=1e-5)
   np.testing.assert_allclose(gamma.sum(0), 1, atol=1e-3)

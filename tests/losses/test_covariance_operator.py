@@ -14,7 +14,6 @@ from latentjax.losses.contrastive import (
 
 RNG = np.random.default_rng(0)
 B, A, IN, HIDDEN, OUT = 8, 2, 3, 4, 2
-Z_1, Z_2 = 1 + RNG.standard_normal((2, B, 3))
 VIEWS = RNG.standard_normal((B, A, IN)) + RNG.standard_normal((B, 1, IN))
 W_1, W_2 = RNG.standard_normal((HIDDEN, IN)), RNG.standard_normal((OUT, HIDDEN))
 
@@ -53,61 +52,63 @@ def connections(views, w_1, w_2):
   return sum(np.cov(np.stack(averaged)[:, :, k].T, bias=True) for k in range(OUT))
 
 
-def test_simple_contrastive_loss():
-  check_kernel(
-    simple_contrastive_loss,
-    (Z_1, Z_2),
-    oracle=pairs,
-    batch_coupled=True,
-    extreme=[(1e4 * Z_1, 1e4 * Z_2), (0 * Z_1, 0 * Z_2)],
-    bad_inputs=[
-      ((Z_1.astype(int), Z_2), {}, TypeError, "z_1 must be a floating point"),
-      ((Z_1, Z_2[:4]), {}, ValueError, "z_1 and z_2 must have the same shape"),
-      ((Z_1[:1], Z_2[:1]), {}, ValueError, "z_1 must have at least 2 rows"),
-    ],
-  )
+def kernels(views, w_1, w_2, axis_name=None):
+  """The loss per example and, weighted, the operator, which devices share."""
+  operator = of_first_layer(views, w_1, w_2, axis_name=axis_name)
+  loss = simple_contrastive_loss(views[:, 0], views[:, 1], axis_name=axis_name)
+  return loss, (SHARES * operator).sum()
 
 
-def test_covariance_operator():
-  weigh = lambda operator: (SHARES * operator).sum()  # an output that devices share is a scalar
-  scalar = lambda views: covariance_operator(W_1, views, lambda w, x: jnp.sum(w @ x))
+def oracle(views, w_1, w_2):
+  return pairs(views[:, 0], views[:, 1]), (SHARES * connections(views, w_1, w_2)).sum()
+
+
+def test_kernels():
   check_kernel(
-    lambda *args, **kwargs: weigh(of_first_layer(*args, **kwargs)),
+    kernels,
     (VIEWS, W_1, W_2),
-    oracle=lambda *args: weigh(connections(*args)),
-    detached=[1],  # piecewise constant in the layer's own weights
+    oracle=oracle,
+    detached=[1],  # the operator is piecewise constant in the layer's own weights
     batch_axes=(0, None, None),
     batch_coupled=True,
     extreme=[(1e4 * VIEWS, W_1, W_2), (0 * VIEWS, W_1, W_2)],
     bad_inputs=[
       ((VIEWS.astype(int), W_1, W_2), {}, TypeError, "views must be a floating point"),
-      ((VIEWS[0, :, 0], W_1, W_2), {}, ValueError, r"views must have shape \(B, A, ...\)"),
+      ((VIEWS[:1], W_1, W_2), {}, ValueError, "z_1 must have at least 2 rows"),
     ],
   )
-  with pytest.raises(ValueError, match="apply_fn must return a vector"):
-    jax.eval_shape(scalar, VIEWS)
-  with pytest.raises(ValueError, match=r"operator must have shape \(12, 12\), got \(3, 3\)"):
-    predicted_update(np.eye(3), W_1)
+
+
+@pytest.mark.parametrize(
+  ("call", "match"),
+  [
+    (lambda: of_first_layer(VIEWS[0, :, 0], W_1, W_2), r"views must have shape \(B, A, ...\)"),
+    (lambda: covariance_operator(W_1, VIEWS, lambda w, x: jnp.sum(w @ x)), "must return a vector"),
+    (lambda: predicted_update(np.eye(3), W_1), r"operator must have shape \(12, 12\), got"),
+    (lambda: simple_contrastive_loss(VIEWS[:, 0], VIEWS[:4, 1]), "z_1 and z_2 must have the same"),
+  ],
+)
+def test_bad_shapes(call, match):
+  with pytest.raises(ValueError, match=match):
+    call()
 
 
 def test_gradient_of_the_loss_is_the_predicted_update():
   """For both layers, in the mean over all pairs of views."""
 
-  def loss(w_1, w_2):
-    z = jax.vmap(jax.vmap(lambda x: network(w_1, w_2, x)))(VIEWS)
+  def loss(w_1, w_2, views):
+    z = jax.vmap(jax.vmap(lambda x: network(w_1, w_2, x)))(views)
     losses = [simple_contrastive_loss(z[:, a], z[:, b]) for a in range(A) for b in range(A)]
     return jnp.mean(jnp.stack(losses))
 
   @jax.jit
-  def run():
-    grads = jax.grad(loss, argnums=(0, 1))(W_1, W_2)
-    second = covariance_operator(W_2, VIEWS, lambda w, x: network(W_1, w, x))
-    return grads, (
-      predicted_update(of_first_layer(VIEWS, W_1, W_2), W_1),
-      predicted_update(second, W_2),
-    )
+  def run(w_1, w_2, views):
+    grads = jax.grad(loss, argnums=(0, 1))(w_1, w_2, views)
+    first = of_first_layer(views, w_1, w_2)
+    second = covariance_operator(w_2, views, lambda w, x: network(w_1, w, x))
+    return grads, (predicted_update(first, w_1), predicted_update(second, w_2))
 
   with jax.enable_x64(True):
-    grads, updates = run()
+    grads, updates = run(*(array + 0 for array in (W_1, W_2, VIEWS)))
   for grad, update in zip(*jax.device_get((grads, updates))):
     np.testing.assert_allclose(-grad, 2 * B / (B - 1) * update, rtol=1e-10)
