@@ -193,8 +193,8 @@ def run(config: Config) -> Outcome:
       np.abs(found["features"][0] @ found["features"][0].T)[None, ..., None],
       20 * found["membership"][0][None, ..., None],
     ],
-    labels=["data, inner products", "features, cosines", "membership"],
-    title="Points of three curves in turn",
+    labels=["data", "features", "membership"],
+    title="Products of points, in turn",
   )
   claim = partial(Claim, published="Ding et al. 2023", unit="")
   ahead = [
