@@ -73,14 +73,14 @@ def test_kernels():
 
 
 def test_blocks_of_clusters_and_more_dimensions_than_rows():
-  """Zeros for dimensions, made up for in eps: the other determinant, one and two clusters at a time."""
+  """Zeros for dimensions, made up for in eps: the other determinant."""
 
   def run(z, pad, block_size):
     z = jnp.pad(z, ((0, 0), (0, pad)))
     eps = 0.5 * (1 + pad / D) ** 0.5
     return coding_rate_reduction(z, SHARES, eps=eps, block_size=block_size)
 
-  cases = ((0, None), (8, None), (0, 2), (8, 1))
+  cases = ((0, None), (0, 2), (8, None))
   grads = jax.jit(lambda z: [jax.value_and_grad(run)(z, *case) for case in cases])
   (value, grad), *others = grads(Z)
   np.testing.assert_allclose(value, reduction(Z, SHARES), rtol=1e-5)

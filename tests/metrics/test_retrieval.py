@@ -28,7 +28,6 @@ def by_sorting(dims, sizes):
 @pytest.mark.parametrize(
   ("short_dim", "num_candidates", "dims", "sizes"),
   [
-    (2, 10, (2, 8), (10, 3)),
     ((2, 4), (20, 6), (2, 4, 8), (20, 6, 3)),
     (2, 40, (8,), (3,)),  # all are let through: the full search
   ],
