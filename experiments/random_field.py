@@ -7,7 +7,7 @@ Command: python -m experiments random_field --data_dir=DIRECTORY_OF_TFDS_MNIST
 Expected: accuracy of a linear probe on the features, MNIST at 14 x 14 pixels, one budget for all: strength 1
 (the defaults of `random_field_augment`, set before any run) above strength 0, which leaves both views to the
 shifts and stretches that all runs have; strength 8 below strength 1. All strengths are in the picture.
-Time: under two minutes on two CPU cores, three seeds of five runs.
+Time: under two minutes on two CPU cores, three seeds of four runs.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ SHAPE = (14, 14, 1)
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 500
+  steps: int = 400
   batch_size: int = 128
   seeds: int = 3
   schedule: str = "cosine"
-  strengths: str = "0,1,2,4,8"
+  strengths: str = "0,1,3,8"
   """Factors of the fields' standard deviations; 0, 1 and 8 are what the claims need."""
   gamma: float = 5.0
   """Slope of the fields' spectrum."""
