@@ -24,9 +24,9 @@ def gaussian_random_field(
      a_k^2 \propto \max(|k|, 1 / \sqrt 2)^{-\gamma}, \; \sum_k a_k^2 = 1, \qquad
      \epsilon_k \sim N(0, 1)
 
-  k counts periods along the longer side. gamma = 0 is white noise, 4 has a gradient, and as gamma
-  grows a field becomes constant: the law itself gives no power at k = 0, here it is 2^(gamma / 2)
-  times that at |k| = 1. Two products with matrices of waves, on CPU faster than a Fourier transform of
+  k counts periods along the longer side. gamma = 0 is white noise, above 4 fields have slopes that do
+  not grow with the resolution, and as gamma grows they become constant: the law has no value at
+  k = 0, here its power is 2^(gamma / 2) times that at |k| = 1. Two products with matrices of waves, on CPU faster than a Fourier transform of
   a small image; most of the time goes into the noise, and frequencies without power to speak of are
   worth leaving out.
 
