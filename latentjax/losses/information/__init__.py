@@ -13,6 +13,7 @@ from latentjax.losses.information.lower import (
   nwj_bound,
   tuba_bound,
 )
+from latentjax.losses.information.neighbours import ksg_mutual_information
 from latentjax.losses.information.partition import (
   MineState,
   donsker_varadhan_bound,
@@ -36,6 +37,7 @@ __all__ = [
   "init_mine",
   "interpolated_bound",
   "jensen_shannon_bound",
+  "ksg_mutual_information",
   "leave_one_out_bound",
   "mine_bound",
   "nwj_bound",
