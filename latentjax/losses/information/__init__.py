@@ -23,6 +23,7 @@ from latentjax.losses.information.partition import (
   smile_bound,
 )
 from latentjax.losses.information.upper import club_bound, leave_one_out_bound
+from latentjax.losses.information.wasserstein import gradient_penalty, wasserstein_dependency
 
 __all__ = [
   "MineState",
@@ -32,6 +33,7 @@ __all__ = [
   "cs_divergence",
   "cs_information",
   "donsker_varadhan_bound",
+  "gradient_penalty",
   "hsic",
   "info_nce_bound",
   "init_mine",
@@ -44,4 +46,5 @@ __all__ = [
   "smile_bound",
   "tuba_bound",
   "vib_loss",
+  "wasserstein_dependency",
 ]
