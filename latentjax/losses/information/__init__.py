@@ -13,6 +13,7 @@ from latentjax.losses.information.lower import (
   nwj_bound,
   tuba_bound,
 )
+from latentjax.losses.information.neighbours import ksg_mutual_information
 from latentjax.losses.information.partition import (
   MineState,
   donsker_varadhan_bound,
@@ -22,6 +23,7 @@ from latentjax.losses.information.partition import (
   smile_bound,
 )
 from latentjax.losses.information.upper import club_bound, leave_one_out_bound
+from latentjax.losses.information.wasserstein import gradient_penalty, wasserstein_dependency
 
 __all__ = [
   "MineState",
@@ -31,15 +33,18 @@ __all__ = [
   "cs_divergence",
   "cs_information",
   "donsker_varadhan_bound",
+  "gradient_penalty",
   "hsic",
   "info_nce_bound",
   "init_mine",
   "interpolated_bound",
   "jensen_shannon_bound",
+  "ksg_mutual_information",
   "leave_one_out_bound",
   "mine_bound",
   "nwj_bound",
   "smile_bound",
   "tuba_bound",
   "vib_loss",
+  "wasserstein_dependency",
 ]
