@@ -11,6 +11,7 @@ from latentjax.losses import (
   routing,
   score_function,
   smoothness,
+  words,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
   "routing",
   "score_function",
   "smoothness",
+  "words",
 ]

@@ -1,5 +1,6 @@
 """What a trained model is measured by."""
 
+from latentjax.metrics.calibration import expected_calibration_error
 from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale
 from latentjax.metrics.identifiability import mean_correlation_coefficient
 from latentjax.metrics.posterior import ActiveUnits, active_units
@@ -16,6 +17,7 @@ __all__ = [
   "VariableTypes",
   "active_units",
   "effective_rank",
+  "expected_calibration_error",
   "knn_predict",
   "mean_correlation_coefficient",
   "mean_sampled_correlations",

@@ -10,6 +10,7 @@ from latentjax.objectives.conditional import ConditionedModel, conditional
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
+from latentjax.objectives.cvib import cvib
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.dts import dts
 from latentjax.objectives.edit_vae import EditModel, edit_vae
@@ -91,6 +92,7 @@ __all__ = [
   "context_encoding_vae",
   "cosine_momentum",
   "cpl_mix_vae",
+  "cvib",
   "dino",
   "dip_vae",
   "dts",
