@@ -11,6 +11,7 @@ from latentjax.losses.contrastive.nested import matryoshka
 from latentjax.losses.contrastive.normalize import l2_normalize
 from latentjax.losses.contrastive.nt_xent import dcl_loss, nt_xent
 from latentjax.losses.contrastive.redundancy import barlow_twins_loss, vicreg_loss
+from latentjax.losses.contrastive.retrieval import match_texts, zero_shot_logits
 from latentjax.losses.contrastive.siamese import byol_loss, simsiam_loss
 from latentjax.losses.contrastive.spectral import spectral_contrastive_loss
 from latentjax.losses.contrastive.sup_con import sup_con
@@ -28,6 +29,7 @@ __all__ = [
   "info_nce",
   "koleo_loss",
   "l2_normalize",
+  "match_texts",
   "matryoshka",
   "mmcr_loss",
   "msn_loss",
@@ -45,4 +47,5 @@ __all__ = [
   "vicreg_loss",
   "von_neumann_entropy",
   "w_mse_loss",
+  "zero_shot_logits",
 ]
