@@ -1,6 +1,6 @@
 """Losses that learn embeddings from views of the same examples, with negatives and without."""
 
-from latentjax.losses.contrastive.alignment import alignment, uniformity
+from latentjax.losses.contrastive.alignment import alignment, cross_uniformity, uniformity
 from latentjax.losses.contrastive.assignments import msn_loss, sinkhorn_assignments, swav_loss
 from latentjax.losses.contrastive.dino import dino_loss, update_dino_centre
 from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von_neumann_entropy
@@ -23,6 +23,7 @@ __all__ = [
   "barlow_twins_loss",
   "byol_loss",
   "clip_loss",
+  "cross_uniformity",
   "dcl_loss",
   "dino_loss",
   "frossl_loss",
