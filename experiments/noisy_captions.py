@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import harness
-from experiments.harness import Claim, Outcome, captions, pictures, shapes
+from experiments.harness import Claim, Outcome, captions, pictures
 from latentjax import data
 from latentjax.losses.contrastive import zero_shot_logits
 from latentjax.training import train
@@ -65,12 +65,9 @@ def measure(towers: captions.Towers, test: captions.Captioned, params: Any) -> d
   image = towers.image_fn(params, jnp.asarray(test.image))
   gallery = towers.text_fn(params, captions.write(captions.ALL, seed=5))
   right = np.ravel_multi_index(test.attributes.T, captions.NUM_VALUES)
-  # A class is a combination of the first four attributes; four prompts each, none names the place.
-  prompts = captions.ALL.reshape(len(shapes.CLASSES), -1, 6)[:, :4].reshape(-1, 6)
-  prompts = captions.write(prompts, seed=6, mention=("kind", "size", "fill", "shade"))
-  classes = towers.text_fn(params, prompts).reshape(len(shapes.CLASSES), 4, -1)
-  guess = jnp.argmax(zero_shot_logits(image, classes), axis=1)
-  true = np.ravel_multi_index(test.attributes[:, :4].T, shapes.NUM_VALUES)
+  prompts, true = captions.zero_shot_classes(test.attributes)
+  classes = towers.text_fn(params, prompts.reshape(-1, prompts.shape[-1]))
+  guess = jnp.argmax(zero_shot_logits(image, classes.reshape(*prompts.shape[:2], -1)), axis=1)
   return {
     "recall": captions.recall_at_1(image, gallery, right),
     "zero_shot": jnp.mean(guess == true),

@@ -67,6 +67,17 @@ def read(text: np.ndarray) -> str:
   return " ".join(VOCABULARY[token] for token in text)
 
 
+def zero_shot_classes(attributes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Four prompts for each combination of the first four attributes, and the pictures' classes.
+
+  Tokens of shape (24, 4, L), none of which names the place, and indices of shape (N,).
+  """
+  which = np.repeat(ALL[:: NUM_VALUES[4] * NUM_VALUES[5]], 4, axis=0)
+  prompts = write(which, seed=6, mention=("kind", "size", "fill", "shade"))
+  classes = np.ravel_multi_index(attributes[:, :4].T, NUM_VALUES[:4])
+  return prompts.reshape(-1, 4, prompts.shape[1]), classes
+
+
 class Towers(NamedTuple):
   """Two networks with one parameter tree {"image", "text", "log_scale"}.
 
