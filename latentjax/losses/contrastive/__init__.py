@@ -7,6 +7,7 @@ from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von
 from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
 from latentjax.losses.contrastive.info_nce import info_nce
 from latentjax.losses.contrastive.koleo import koleo_loss
+from latentjax.losses.contrastive.mc_info_nce import mc_info_nce
 from latentjax.losses.contrastive.nested import matryoshka
 from latentjax.losses.contrastive.normalize import l2_normalize
 from latentjax.losses.contrastive.nt_xent import dcl_loss, nt_xent
@@ -32,6 +33,7 @@ __all__ = [
   "l2_normalize",
   "match_texts",
   "matryoshka",
+  "mc_info_nce",
   "mmcr_loss",
   "msn_loss",
   "nt_xent",
