@@ -1,5 +1,6 @@
 """How far apart the embeddings of two modalities lie that share a sphere."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -77,7 +78,8 @@ def modality_gap(
   all_a, all_b = (all_gather_rows(array, axis_name) for array in (a, b))
   if len(all_a) < 4:
     raise ValueError(f"a must have at least 4 rows, got shape {all_a.shape}")
-  run = {"axis_name": axis_name, "block_size": block_size}
+  spread = partial(uniformity, axis_name=axis_name, block_size=block_size)
+  spread_across = partial(cross_uniformity, axis_name=axis_name, block_size=block_size)
   halves = [(all_a[i::2], all_b[i::2]) for i in range(2)]
   accuracies = [_accuracy(*halves[i], *halves[1 - i]) for i in range(2)]
   both = jnp.concatenate([all_a, all_b])
@@ -86,9 +88,9 @@ def modality_gap(
   return ModalityGap(
     jnp.linalg.norm(jnp.mean(all_a, axis=0) - jnp.mean(all_b, axis=0)),
     jnp.mean(jnp.stack(accuracies)),
-    uniformity(a, **run),
-    uniformity(b, **run),
-    cross_uniformity(a, b, **run),
+    spread(a),
+    spread(b),
+    spread_across(a, b),
     jnp.cumsum(variances) / jnp.where(total > 0, total, 1.0),
   )
 

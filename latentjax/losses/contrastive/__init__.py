@@ -13,6 +13,11 @@ from latentjax.losses.contrastive.normalize import l2_normalize
 from latentjax.losses.contrastive.nt_xent import dcl_loss, nt_xent
 from latentjax.losses.contrastive.redundancy import barlow_twins_loss, vicreg_loss
 from latentjax.losses.contrastive.retrieval import match_texts, zero_shot_logits
+from latentjax.losses.contrastive.separation import (
+  SepCLRTerms,
+  joint_entropy_loss,
+  sepclr_terms,
+)
 from latentjax.losses.contrastive.siamese import byol_loss, simsiam_loss
 from latentjax.losses.contrastive.spectral import spectral_contrastive_loss
 from latentjax.losses.contrastive.sup_con import sup_con
@@ -20,6 +25,7 @@ from latentjax.losses.contrastive.triplet import triplet_loss
 from latentjax.losses.contrastive.whitening import tico_loss, w_mse_loss
 
 __all__ = [
+  "SepCLRTerms",
   "alignment",
   "barlow_twins_loss",
   "byol_loss",
@@ -29,6 +35,7 @@ __all__ = [
   "dino_loss",
   "frossl_loss",
   "info_nce",
+  "joint_entropy_loss",
   "koleo_loss",
   "l2_normalize",
   "match_texts",
@@ -37,6 +44,7 @@ __all__ = [
   "mmcr_loss",
   "msn_loss",
   "nt_xent",
+  "sepclr_terms",
   "siglip_loss",
   "simsiam_loss",
   "sinkhorn_assignments",

@@ -129,10 +129,10 @@ def match_texts(
     best, indices = jax.lax.top_k(scores, num_texts)
     return jnp.where(best > -jnp.inf, indices, -1)
 
-  rows = images, jnp.asarray(image_class)
-  return (
-    jax.vmap(match)(rows) if block_size is None else jax.lax.map(match, rows, batch_size=block_size)
-  )
+  queries = images, jnp.asarray(image_class)
+  if block_size is None:
+    return jax.vmap(match)(queries)
+  return jax.lax.map(match, queries, batch_size=block_size)
 
 
 def _check_same_dim(**arrays: ArrayLike) -> None:
