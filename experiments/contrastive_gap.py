@@ -11,7 +11,8 @@ new picture no more than 0.02 less. Pictures and captions: zero-shot accuracy ov
 of pictures that moved by the difference of two words find the caption with that attribute exchanged, at
 least as high. CUA has no cross-modal uniformity, CUAXU has it.
 Note: CUAXU was measured first and fails in separability, zero-shot accuracy and arithmetic; CUA was added
-then. Of 216 meanings some are in a batch twice, and what repels across modalities repels those too.
+then. Of 216 meanings some are in a batch twice, and what repels across modalities repels those too: one seed
+with batches of 32 loses less (arithmetic 0.31, with 128 pictures 0.08, CLIP 0.86).
 Time: two minutes on two CPU cores, two seeds of seven models.
 """
 
