@@ -4,7 +4,7 @@ Claim (Louiset et al. 2024, SepCLR): contrastive encoders of a common and a sali
 background and a target set, put what both have into the one and what only the target has into the other;
 without the joint-entropy term (k-JEM) one leaks into the other.
 Command: python -m experiments common_salient
-Expected, set before measuring, of linear probes on pictures of the target: digit from the common space at
+Expected, set after a short run of one seed, of linear probes on the target: digit from the common space at
 least 0.6 right, shape from the salient space at least 0.7; each 0.3 above the same probe on the other space;
 the leak, which is the accuracy on shapes from common plus that on digits from salient, at least 0.05 more
 without the joint-entropy term. (The paper's figures are of CIFAR-10 under MNIST digits.)
