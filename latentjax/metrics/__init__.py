@@ -3,6 +3,7 @@
 from latentjax.metrics.calibration import expected_calibration_error
 from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale
 from latentjax.metrics.identifiability import mean_correlation_coefficient
+from latentjax.metrics.modalities import ModalityGap, modality_gap
 from latentjax.metrics.posterior import ActiveUnits, active_units
 from latentjax.metrics.representations import (
   TotalCorrelations,
@@ -13,6 +14,7 @@ from latentjax.metrics.representations import (
 
 __all__ = [
   "ActiveUnits",
+  "ModalityGap",
   "TotalCorrelations",
   "VariableTypes",
   "active_units",
@@ -21,6 +23,7 @@ __all__ = [
   "knn_predict",
   "mean_correlation_coefficient",
   "mean_sampled_correlations",
+  "modality_gap",
   "relative_scale",
   "variable_types",
 ]

@@ -1,6 +1,6 @@
 """Losses that learn embeddings from views of the same examples, with negatives and without."""
 
-from latentjax.losses.contrastive.alignment import alignment, uniformity
+from latentjax.losses.contrastive.alignment import alignment, cross_uniformity, uniformity
 from latentjax.losses.contrastive.assignments import msn_loss, sinkhorn_assignments, swav_loss
 from latentjax.losses.contrastive.dino import dino_loss, update_dino_centre
 from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von_neumann_entropy
@@ -8,6 +8,7 @@ from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
 from latentjax.losses.contrastive.info_nce import info_nce
 from latentjax.losses.contrastive.koleo import koleo_loss
 from latentjax.losses.contrastive.local import vicregl_loss
+from latentjax.losses.contrastive.mc_info_nce import mc_info_nce
 from latentjax.losses.contrastive.nested import matryoshka
 from latentjax.losses.contrastive.normalize import l2_normalize
 from latentjax.losses.contrastive.nt_xent import dcl_loss, nt_xent
@@ -20,6 +21,8 @@ from latentjax.losses.contrastive.queue import (
   update_queue,
 )
 from latentjax.losses.contrastive.redundancy import barlow_twins_loss, vicreg_loss
+from latentjax.losses.contrastive.retrieval import match_texts, zero_shot_logits
+from latentjax.losses.contrastive.separation import SepCLRTerms, joint_entropy_loss, sepclr_terms
 from latentjax.losses.contrastive.siamese import byol_loss, simsiam_loss
 from latentjax.losses.contrastive.sigreg import epps_pulley, sigreg_loss
 from latentjax.losses.contrastive.spectral import spectral_contrastive_loss
@@ -29,25 +32,31 @@ from latentjax.losses.contrastive.whitening import tico_loss, w_mse_loss
 
 __all__ = [
   "Queue",
+  "SepCLRTerms",
   "alignment",
   "barlow_twins_loss",
   "byol_loss",
   "clip_loss",
+  "cross_uniformity",
   "dcl_loss",
   "dino_loss",
   "epps_pulley",
   "frossl_loss",
   "info_nce",
   "init_queue",
+  "joint_entropy_loss",
   "koleo_loss",
   "l2_normalize",
+  "match_texts",
   "matryoshka",
+  "mc_info_nce",
   "mmcr_loss",
   "moco_loss",
   "msn_loss",
   "nearest_rows",
   "nnclr_loss",
   "nt_xent",
+  "sepclr_terms",
   "siglip_loss",
   "sigreg_loss",
   "simsiam_loss",
@@ -64,4 +73,5 @@ __all__ = [
   "vicregl_loss",
   "von_neumann_entropy",
   "w_mse_loss",
+  "zero_shot_logits",
 ]
