@@ -11,6 +11,7 @@ from latentjax.metrics.representations import (
   mean_sampled_correlations,
   variable_types,
 )
+from latentjax.metrics.retrieval import adaptive_retrieval, retrieval_cost
 
 __all__ = [
   "ActiveUnits",
@@ -18,6 +19,7 @@ __all__ = [
   "TotalCorrelations",
   "VariableTypes",
   "active_units",
+  "adaptive_retrieval",
   "effective_rank",
   "expected_calibration_error",
   "knn_predict",
@@ -25,5 +27,6 @@ __all__ = [
   "mean_sampled_correlations",
   "modality_gap",
   "relative_scale",
+  "retrieval_cost",
   "variable_types",
 ]

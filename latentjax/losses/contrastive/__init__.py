@@ -2,6 +2,17 @@
 
 from latentjax.losses.contrastive.alignment import alignment, cross_uniformity, uniformity
 from latentjax.losses.contrastive.assignments import msn_loss, sinkhorn_assignments, swav_loss
+from latentjax.losses.contrastive.batches import pseudo_label_batches
+from latentjax.losses.contrastive.coding_rate import (
+  coding_rate,
+  coding_rate_reduction,
+  doubly_stochastic_membership,
+)
+from latentjax.losses.contrastive.covariance_operator import (
+  covariance_operator,
+  predicted_update,
+  simple_contrastive_loss,
+)
 from latentjax.losses.contrastive.dino import dino_loss, update_dino_centre
 from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von_neumann_entropy
 from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
@@ -9,7 +20,7 @@ from latentjax.losses.contrastive.info_nce import info_nce
 from latentjax.losses.contrastive.koleo import koleo_loss
 from latentjax.losses.contrastive.local import vicregl_loss
 from latentjax.losses.contrastive.mc_info_nce import mc_info_nce
-from latentjax.losses.contrastive.nested import matryoshka
+from latentjax.losses.contrastive.nested import matryoshka, matryoshka_2d
 from latentjax.losses.contrastive.normalize import l2_normalize
 from latentjax.losses.contrastive.nt_xent import dcl_loss, nt_xent
 from latentjax.losses.contrastive.queue import (
@@ -37,9 +48,13 @@ __all__ = [
   "barlow_twins_loss",
   "byol_loss",
   "clip_loss",
+  "coding_rate",
+  "coding_rate_reduction",
+  "covariance_operator",
   "cross_uniformity",
   "dcl_loss",
   "dino_loss",
+  "doubly_stochastic_membership",
   "epps_pulley",
   "frossl_loss",
   "info_nce",
@@ -49,6 +64,7 @@ __all__ = [
   "l2_normalize",
   "match_texts",
   "matryoshka",
+  "matryoshka_2d",
   "mc_info_nce",
   "mmcr_loss",
   "moco_loss",
@@ -56,9 +72,12 @@ __all__ = [
   "nearest_rows",
   "nnclr_loss",
   "nt_xent",
+  "predicted_update",
+  "pseudo_label_batches",
   "sepclr_terms",
   "siglip_loss",
   "sigreg_loss",
+  "simple_contrastive_loss",
   "simsiam_loss",
   "sinkhorn_assignments",
   "spectral_contrastive_loss",
