@@ -2,6 +2,13 @@
 
 from latentjax.losses.contrastive.alignment import alignment, uniformity
 from latentjax.losses.contrastive.assignments import msn_loss, sinkhorn_assignments, swav_loss
+from latentjax.losses.contrastive.bag_of_words import (
+  Vocabulary,
+  bow_loss,
+  bow_target,
+  init_vocabulary,
+  update_vocabulary,
+)
 from latentjax.losses.contrastive.dino import dino_loss, update_dino_centre
 from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von_neumann_entropy
 from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
@@ -18,14 +25,18 @@ from latentjax.losses.contrastive.triplet import triplet_loss
 from latentjax.losses.contrastive.whitening import tico_loss, w_mse_loss
 
 __all__ = [
+  "Vocabulary",
   "alignment",
   "barlow_twins_loss",
+  "bow_loss",
+  "bow_target",
   "byol_loss",
   "clip_loss",
   "dcl_loss",
   "dino_loss",
   "frossl_loss",
   "info_nce",
+  "init_vocabulary",
   "koleo_loss",
   "l2_normalize",
   "matryoshka",
@@ -42,6 +53,7 @@ __all__ = [
   "triplet_loss",
   "uniformity",
   "update_dino_centre",
+  "update_vocabulary",
   "vicreg_loss",
   "von_neumann_entropy",
   "w_mse_loss",
