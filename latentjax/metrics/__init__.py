@@ -8,13 +8,16 @@ from latentjax.metrics.representations import (
   mean_sampled_correlations,
   variable_types,
 )
+from latentjax.metrics.retrieval import Retrieval, prediction_retrieval
 
 __all__ = [
   "ActiveUnits",
+  "Retrieval",
   "TotalCorrelations",
   "VariableTypes",
   "active_units",
   "mean_correlation_coefficient",
   "mean_sampled_correlations",
+  "prediction_retrieval",
   "variable_types",
 ]

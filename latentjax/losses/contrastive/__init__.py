@@ -11,6 +11,7 @@ from latentjax.losses.contrastive.bag_of_words import (
 )
 from latentjax.losses.contrastive.dino import dino_loss, update_dino_centre
 from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von_neumann_entropy
+from latentjax.losses.contrastive.equivariance import hyper_linear, sie_loss
 from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
 from latentjax.losses.contrastive.info_nce import info_nce
 from latentjax.losses.contrastive.koleo import koleo_loss
@@ -35,6 +36,7 @@ __all__ = [
   "dcl_loss",
   "dino_loss",
   "frossl_loss",
+  "hyper_linear",
   "info_nce",
   "init_vocabulary",
   "koleo_loss",
@@ -43,6 +45,7 @@ __all__ = [
   "mmcr_loss",
   "msn_loss",
   "nt_xent",
+  "sie_loss",
   "siglip_loss",
   "simsiam_loss",
   "sinkhorn_assignments",

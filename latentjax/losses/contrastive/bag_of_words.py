@@ -37,7 +37,9 @@ class Vocabulary(NamedTuple):
 def init_vocabulary(
   key: jax.Array, *, num_words: int, dim: int, distance: float = 0.5
 ) -> Vocabulary:
-  """A vocabulary of random words, all of which N features replace.
+  r"""A vocabulary of random words, all of which N features replace.
+
+  .. math:: v_{kd} = \max(0, \epsilon_{kd}), \qquad \epsilon_{kd} \sim N(0, 1)
 
   Args:
     key: random key, the same on every device.
@@ -46,7 +48,7 @@ def init_vocabulary(
     distance: what the running mean starts at, positive.
 
   Returns:
-    Words that are the positive parts of standard normal draws, as of features after a ReLU.
+    The vocabulary, of words such as a ReLU puts out, float32.
 
   Raises:
     TypeError: if num_words or dim is not an integer.
