@@ -1,5 +1,6 @@
 """What a trained model is measured by."""
 
+from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale
 from latentjax.metrics.identifiability import mean_correlation_coefficient
 from latentjax.metrics.posterior import ActiveUnits, active_units
 from latentjax.metrics.representations import (
@@ -16,8 +17,11 @@ __all__ = [
   "TotalCorrelations",
   "VariableTypes",
   "active_units",
+  "effective_rank",
+  "knn_predict",
   "mean_correlation_coefficient",
   "mean_sampled_correlations",
   "prediction_retrieval",
+  "relative_scale",
   "variable_types",
 ]

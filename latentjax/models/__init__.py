@@ -1,13 +1,14 @@
 """Small Flax networks, and the functions that bind them to parameters."""
 
 from latentjax.models.conv import ConvDecoder, ConvEncoder
-from latentjax.models.mlp import MLP, MLPDecoder, MLPEncoder
+from latentjax.models.mlp import MLP, BatchNormMLP, MLPDecoder, MLPEncoder
 from latentjax.models.networks import Networks, conv_vae, mlp_vae
 from latentjax.models.recurrent import GRUDecoder, GRUEncoder
 from latentjax.models.transformer import PatchPredictor, PatchTransformer
 
 __all__ = [
   "MLP",
+  "BatchNormMLP",
   "ConvDecoder",
   "ConvEncoder",
   "GRUDecoder",

@@ -1,4 +1,4 @@
-"""Fully connected encoder and decoder."""
+"""Fully connected networks: encoder, decoder, and what stands between features and a loss."""
 
 import math
 from collections.abc import Callable
@@ -8,9 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from latentjax.collectives import device_mean
 from latentjax.models.heads import LikelihoodHead, PosteriorHead, activation_fn, glorot
 
-__all__ = ["MLP", "MLPDecoder", "MLPEncoder"]
+__all__ = ["MLP", "BatchNormMLP", "MLPDecoder", "MLPEncoder"]
 
 
 class MLP(nn.Module):
@@ -33,6 +34,38 @@ class MLP(nn.Module):
     for width in self.hidden:
       x = activation_fn(self.activation)(nn.Dense(width, dtype=self.dtype, kernel_init=glorot)(x))
     return nn.Dense(self.features, dtype=self.dtype, kernel_init=glorot)(x).astype(jnp.float32)
+
+
+class BatchNormMLP(nn.Module):
+  """Fully connected network whose hidden layers are normalised over the batch; float32 outputs.
+
+  A projector or predictor of self-supervised learning: it is dropped after training, so that it has
+  no running averages, and needs the batch that it is trained with.
+
+  Attributes:
+    features: outputs.
+    hidden: widths of the hidden layers.
+    activation: name of a function in `flax.linen`, or a function.
+    axis_name: mapped device axis over which the batch is split, inside `pmap` or `shard_map`.
+    dtype: dtype of the matrix products; parameters and statistics are float32.
+  """
+
+  features: int
+  hidden: tuple[int, ...] = (128,)
+  activation: str = "relu"
+  axis_name: str | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    for i, width in enumerate(self.hidden):
+      h = nn.Dense(width, use_bias=False, dtype=self.dtype)(x).astype(jnp.float32)
+      scale = self.param(f"scale_{i}", nn.initializers.ones, (width,))
+      bias = self.param(f"bias_{i}", nn.initializers.zeros, (width,))
+      centred = h - device_mean(jnp.mean(h, axis=0), self.axis_name)
+      variance = device_mean(jnp.mean(jnp.square(centred), axis=0), self.axis_name)
+      x = activation_fn(self.activation)(centred * jax.lax.rsqrt(variance + 1e-5) * scale + bias)
+    return nn.Dense(self.features, dtype=self.dtype)(x).astype(jnp.float32)
 
 
 class MLPEncoder(nn.Module):

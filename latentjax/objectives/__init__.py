@@ -44,6 +44,14 @@ from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
 from latentjax.objectives.sigma_vae import sigma_vae
+from latentjax.objectives.teacher import (
+  Teacher,
+  byol,
+  cosine_momentum,
+  init_teacher,
+  update_teacher,
+)
+from latentjax.objectives.two_view import SelfSupervised, simsiam, two_view
 from latentjax.objectives.vae import vae
 from latentjax.objectives.vis import vis
 from latentjax.objectives.wake_sleep import wake_sleep
@@ -64,9 +72,12 @@ __all__ = [
   "Posterior",
   "Prior",
   "SegmentationModel",
+  "SelfSupervised",
+  "Teacher",
   "aae",
   "ada_gvae",
   "autogen",
+  "byol",
   "cada_vae",
   "capacitron",
   "capacity_vae",
@@ -74,6 +85,7 @@ __all__ = [
   "conditional",
   "conditional_vae",
   "context_encoding_vae",
+  "cosine_momentum",
   "cpl_mix_vae",
   "dip_vae",
   "dts",
@@ -89,6 +101,7 @@ __all__ = [
   "hyperspherical_vae",
   "idvae",
   "info_vae",
+  "init_teacher",
   "ivae",
   "iwae",
   "jmvae",
@@ -104,8 +117,11 @@ __all__ = [
   "pulaski",
   "rae",
   "sigma_vae",
+  "simsiam",
   "tc_vae",
   "two_stage_vae",
+  "two_view",
+  "update_teacher",
   "vae",
   "vamp_prior",
   "vis",

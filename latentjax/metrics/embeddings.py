@@ -1,0 +1,160 @@
+"""What an embedding is worth without training: neighbours of the same class, and signs of collapse."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from latentjax.checks import check_float, check_positive_int, check_range, check_rank, wide_dtype
+from latentjax.collectives import all_gather_rows, device_mean
+from latentjax.losses.contrastive import l2_normalize
+
+__all__ = ["effective_rank", "knn_predict", "relative_scale"]
+
+
+def knn_predict(
+  queries: ArrayLike,
+  database: ArrayLike,
+  labels: ArrayLike,
+  *,
+  num_classes: int,
+  num_neighbours: int = 20,
+  temperature: ArrayLike = 0.07,
+  block_size: int = 1024,
+) -> jax.Array:
+  r"""Class by a vote of the nearest embeddings, weighted by their similarity.
+
+  .. math:: \arg\max_c \sum_{j \in N_k(q)} 1[y_j = c] \exp(\bar q^\top \bar d_j / \tau)
+
+  Similarities exist for block_size queries at a time.
+
+  Args:
+    queries: embeddings of any norm, shape (Q, D).
+    database: those of known class, shape (N, D).
+    labels: their classes, in [0, num_classes), int, shape (N,).
+    num_classes: number of classes.
+    num_neighbours: k, at most N.
+    temperature: positive. Can be traced.
+    block_size: queries that are compared at once.
+
+  Returns:
+    Predicted classes, int32, shape (Q,).
+
+  Raises:
+    TypeError: if an embedding is not floating point or the labels are not integers.
+    ValueError: if the shapes do not fit or a number is out of range.
+
+  Example:
+    >>> points = jnp.array([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+    >>> knn_predict(points, points, jnp.array([1, 1, 0]), num_classes=2, num_neighbours=1).tolist()
+    [1, 1, 0]
+
+  References:
+    Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, 2018.
+      arXiv:1805.01978
+  """
+  check_float(queries=queries, database=database)
+  check_rank(2, queries=queries, database=database)
+  check_positive_int(num_classes=num_classes, num_neighbours=num_neighbours, block_size=block_size)
+  check_range(0.0, strict=True, temperature=temperature)
+  labels = jnp.asarray(labels)
+  if not jnp.issubdtype(labels.dtype, jnp.integer):
+    raise TypeError(f"labels must be integers, got {labels.dtype}")
+  if labels.shape != jnp.shape(database)[:1]:
+    raise ValueError(f"labels must have shape {jnp.shape(database)[:1]}, got {labels.shape}")
+  if jnp.shape(queries)[1] != jnp.shape(database)[1]:
+    raise ValueError(
+      f"queries and database must have the same width, got {jnp.shape(queries)} and "
+      f"{jnp.shape(database)}"
+    )
+  if num_neighbours > labels.size:
+    raise ValueError(f"num_neighbours must be at most {labels.size}, got {num_neighbours}")
+  known = l2_normalize(database)
+
+  def predict(query: jax.Array) -> jax.Array:
+    similarity, rows = jax.lax.top_k(known @ query, num_neighbours)
+    # Relative to the nearest: the vote is the same, and nothing overflows.
+    weights = jnp.exp((similarity - similarity[0]) / temperature)
+    votes = jnp.zeros(num_classes, weights.dtype).at[labels[rows]].add(weights)
+    return jnp.argmax(votes).astype(jnp.int32)
+
+  return jax.lax.map(predict, l2_normalize(queries), batch_size=block_size)
+
+
+def effective_rank(z: ArrayLike, *, axis_name: str | None = None) -> jax.Array:
+  r"""Number of directions that embeddings make use of (RankMe).
+
+  .. math:: \exp\Big(-\sum_k p_k \log p_k\Big), \qquad p_k = \sigma_k / \sum_l \sigma_l
+
+  with the singular values of z, not centred. 1 if all rows are parallel, min(B, D) if the values are
+  equal. Singular values of the size of rounding count as zero: they come from the second moment, so
+  that what is below 3e-4 of the largest is lost in float32.
+
+  Args:
+    z: embeddings, shape (B, D).
+    axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
+
+  Returns:
+    Scalar in [1, min(B, D)], the same on every device; 1 if z is all zero. Detached.
+
+  Raises:
+    TypeError: if z is not floating point.
+    ValueError: if it is not of rank 2.
+
+  Example:
+    >>> round(float(effective_rank(jnp.eye(4))), 3)
+    4.0
+
+  References:
+    Garrido et al., RankMe: Assessing the Downstream Performance of Pretrained Self-Supervised
+      Representations by Their Rank, 2023. arXiv:2210.02885
+  """
+  z = _rows(z)
+  z = z / jnp.maximum(_largest(z, axis_name), jnp.finfo(z.dtype).tiny)
+  moment = device_mean(jnp.matmul(z.T, z, precision="highest") / z.shape[0], axis_name)
+  eigenvalues = jnp.linalg.eigvalsh(moment)
+  floor = jnp.finfo(z.dtype).eps * z.shape[1] * eigenvalues[-1]
+  sigma = jnp.sqrt(jnp.where(eigenvalues > floor, eigenvalues, 0))
+  p = sigma / jnp.maximum(jnp.sum(sigma), jnp.finfo(z.dtype).tiny)
+  return jnp.exp(jnp.sum(jax.scipy.special.entr(p)))
+
+
+def relative_scale(z: ArrayLike, *, axis_name: str | None = None) -> jax.Array:
+  r"""Spread of normalised embeddings, relative to the isotropic one.
+
+  .. math:: \frac{1}{\sqrt D} \sum_j \mathrm{std}_b(\bar z_{bj}), \qquad \bar z = z / \|z\|
+
+  0 if all embeddings are parallel, about 1 if they are spread over the sphere.
+
+  Args:
+    z: embeddings of any norm, shape (B, D).
+    axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
+
+  Returns:
+    Scalar in [0, 1], the same on every device. Detached.
+
+  Raises:
+    TypeError: if z is not floating point.
+    ValueError: if it is not of rank 2.
+
+  Example:
+    >>> float(relative_scale(jnp.ones((3, 2))))
+    0.0
+
+  References:
+    Chen & He, Exploring Simple Siamese Representation Learning, 2021, section 4.1.
+      arXiv:2011.10566
+  """
+  z = l2_normalize(_rows(z))
+  centred = z - device_mean(jnp.mean(z, axis=0), axis_name)
+  variance = device_mean(jnp.mean(jnp.square(centred), axis=0), axis_name)
+  return jnp.sum(jnp.sqrt(variance)) / z.shape[1] ** 0.5
+
+
+def _rows(z: ArrayLike) -> jax.Array:
+  check_float(z=z)
+  check_rank(2, z=z)
+  return jax.lax.stop_gradient(jnp.asarray(z, wide_dtype(z)))
+
+
+def _largest(z: jax.Array, axis_name: str | None) -> jax.Array:
+  return jnp.max(all_gather_rows(jnp.max(jnp.abs(z))[None], axis_name))
