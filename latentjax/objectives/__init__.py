@@ -29,6 +29,7 @@ from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
 from latentjax.objectives.m2_vae import m2_vae
 from latentjax.objectives.manifold_vae import ManifoldModel, hyperspherical_vae, manifold_vae
+from latentjax.objectives.masked import i_jepa, mae
 from latentjax.objectives.matching import info_vae, wae_mmd
 from latentjax.objectives.multimodal import (
   Modality,
@@ -40,6 +41,7 @@ from latentjax.objectives.multimodal import (
   mvae,
   mvtcae,
 )
+from latentjax.objectives.obow import BowState, obow
 from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
@@ -60,6 +62,7 @@ __all__ = [
   "AlignedModel",
   "Autoencoder",
   "BoundTerms",
+  "BowState",
   "ConditionalModel",
   "ConditionedModel",
   "EditModel",
@@ -99,6 +102,7 @@ __all__ = [
   "hierarchical_capacitron",
   "hierarchical_iwae",
   "hyperspherical_vae",
+  "i_jepa",
   "idvae",
   "info_vae",
   "init_teacher",
@@ -107,12 +111,14 @@ __all__ = [
   "jmvae",
   "joint_vae",
   "m2_vae",
+  "mae",
   "manifold_vae",
   "mixture_prior",
   "mmvae",
   "mopoe",
   "mvae",
   "mvtcae",
+  "obow",
   "physics_vae",
   "pulaski",
   "rae",
