@@ -45,6 +45,7 @@ from latentjax.objectives.obow import BowState, obow
 from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
+from latentjax.objectives.sie import sie
 from latentjax.objectives.sigma_vae import sigma_vae
 from latentjax.objectives.teacher import (
   Teacher,
@@ -122,6 +123,7 @@ __all__ = [
   "physics_vae",
   "pulaski",
   "rae",
+  "sie",
   "sigma_vae",
   "simsiam",
   "tc_vae",
