@@ -8,8 +8,10 @@ Expected: linear probe on the features of all patches, after MAE with mask ratio
 least 3 points above that of the same encoder untrained; MAE at 0.75 above MAE at 0.25; effective rank of
 I-JEPA's features at least 10, and their spread (1 if isotropic) at least 0.1. The probe on raw pixels is
 printed beside them. The networks are fully connected, with zeros and a mark for patches that are not seen:
-a transformer takes far longer to learn anything from MNIST.
-Time: about a minute on two CPU cores, three seeds of three runs.
+a small transformer had learnt nothing by 1,000 steps.
+Note: a first run of 1,500 steps, under two epochs, gave 3.4 +- 0.8 points for MAE, 2.97 +- 0.5 for I-JEPA,
+which failed, and 0.2 +- 0.7 for the mask ratios. This one has five epochs; the expectations are the same.
+Time: about two minutes on two CPU cores, three seeds of three runs.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ PATCH, GRID, NUM_PATCHES, WIDTH = 7, (4, 4), 16, 8
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 1500
+  steps: int = 5000
   batch_size: int = 64
   seeds: int = 3
   schedule: str = "cosine"

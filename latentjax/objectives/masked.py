@@ -144,7 +144,7 @@ def i_jepa(
     targets = encode_fn(teacher.params, patches, everywhere)
     targets = jax.vmap(_take, in_axes=(None, 1), out_axes=1)(targets, asked)
     losses = jepa_loss(
-      prediction, targets, is_asked, normalize_target=normalize_target, delta=delta
+      prediction, targets, where=is_asked, normalize_target=normalize_target, delta=delta
     )
     return jnp.mean(losses), (teacher, {})
 

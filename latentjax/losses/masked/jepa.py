@@ -13,7 +13,7 @@ from latentjax.checks import (
   check_same_shape,
   wide_dtype,
 )
-from latentjax.collectives import row_offset
+from latentjax.collectives import draw_rows
 from latentjax.losses.masked.mae import as_mask
 
 __all__ = ["BlockMasks", "block_masks", "jepa_loss", "masked_positions"]
@@ -98,20 +98,17 @@ def block_masks(
   if not 0 < target_aspect[0] <= target_aspect[1]:
     raise ValueError(f"target_aspect must be a range of positive numbers, got {target_aspect}")
 
-  def draw(key: jax.Array) -> BlockMasks:
-    key_size, key_context, *keys = jax.random.split(key, 2 + num_targets)
-    size = _block_size(key_size, grid, target_scale, target_aspect)
-    targets = jnp.stack([_place(key, grid, size) for key in keys])
-    size = _block_size(key_context, grid, context_scale, (1.0, 1.0))
-    block = _place(jax.random.fold_in(key_context, 1), grid, size)
-    covered = jnp.concatenate([jnp.zeros_like(targets[:1]), jnp.cumsum(targets, axis=0) > 0])
-    contexts = block & ~covered  # without the first m targets, m = 0 ... M
-    enough = jnp.sum(contexts, axis=1) >= min_context
-    most = jnp.max(jnp.where(enough, jnp.arange(num_targets + 1), 0))
-    return BlockMasks(contexts[most], targets)
-
-  images = row_offset(batch_size, axis_name) + jnp.arange(batch_size)
-  return jax.vmap(lambda image: draw(jax.random.fold_in(key, image)))(images)
+  u = draw_rows(key, jax.random.uniform, (batch_size, 5 + 2 * num_targets), axis_name=axis_name)
+  size = _block_size(u[:, 0], u[:, 1], grid, target_scale, target_aspect)
+  targets = _place(u[:, 5:].reshape(batch_size, num_targets, 2), grid, size[:, None])
+  size = _block_size(u[:, 2], u[:, 2], grid, context_scale, (1.0, 1.0))
+  block = _place(u[:, 3:5], grid, size)
+  covered = jnp.cumsum(targets, axis=1) > 0
+  contexts = block[:, None] & ~jnp.concatenate([jnp.zeros_like(covered[:, :1]), covered], axis=1)
+  # Contexts without the first m targets, m = 0 ... M: the last that has enough.
+  enough = jnp.sum(contexts, axis=2) >= min_context
+  most = jnp.max(jnp.where(enough, jnp.arange(num_targets + 1), 0), axis=1)
+  return BlockMasks(jnp.take_along_axis(contexts, most[:, None, None], axis=1)[:, 0], targets)
 
 
 def masked_positions(mask: ArrayLike, *, size: int) -> tuple[jax.Array, jax.Array]:
@@ -151,8 +148,8 @@ def masked_positions(mask: ArrayLike, *, size: int) -> tuple[jax.Array, jax.Arra
 def jepa_loss(
   prediction: ArrayLike,
   target: ArrayLike,
-  where: ArrayLike | None = None,
   *,
+  where: ArrayLike | None = None,
   normalize_target: bool = True,
   delta: ArrayLike = 1.0,
   eps: ArrayLike = 1e-5,
@@ -216,22 +213,28 @@ def jepa_loss(
 
 
 def _block_size(
-  key: jax.Array, grid: tuple[int, int], scale: tuple[float, float], aspect: tuple[float, float]
+  u_scale: jax.Array,
+  u_aspect: jax.Array,
+  grid: tuple[int, int],
+  scale: tuple[float, float],
+  aspect: tuple[float, float],
 ) -> jax.Array:
-  """Height and width in patches, at least 1 and at most the grid."""
-  key_scale, key_aspect = jax.random.split(key)
-  share = jax.random.uniform(key_scale, minval=scale[0], maxval=scale[1])
-  ratio = jax.random.uniform(key_aspect, minval=aspect[0], maxval=aspect[1])
+  """Height and width in patches from uniform numbers (B,), at least 1 and at most the grid, (B, 2)."""
+  share = scale[0] + (scale[1] - scale[0]) * u_scale
+  ratio = aspect[0] + (aspect[1] - aspect[0]) * u_aspect
   count = jnp.floor(grid[0] * grid[1] * share)
-  size = jnp.round(jnp.sqrt(count * jnp.stack([ratio, 1 / ratio])))
+  size = jnp.round(jnp.sqrt(count[:, None] * jnp.stack([ratio, 1 / ratio], axis=1)))
   return jnp.clip(size, 1, jnp.array(grid)).astype(jnp.int32)
 
 
-def _place(key: jax.Array, grid: tuple[int, int], size: jax.Array) -> jax.Array:
-  """A block of that size at a random place, as a mask over the patches, shape (P,)."""
-  start = jax.random.randint(key, (2,), 0, jnp.array(grid) - size + 1)
+def _place(u: jax.Array, grid: tuple[int, int], size: jax.Array) -> jax.Array:
+  """Blocks of that size at places from uniform numbers (..., 2), as masks over patches, (..., P)."""
+  places = jnp.array(grid) - size + 1
+  start = jnp.minimum(jnp.floor(u * places), places - 1)[..., None]
+  first, beyond = start, start + size[..., None]
   inside = [
-    (jnp.arange(length) >= start[i]) & (jnp.arange(length) < start[i] + size[i])
+    (jnp.arange(length) >= first[..., i, :]) & (jnp.arange(length) < beyond[..., i, :])
     for i, length in enumerate(grid)
   ]
-  return (inside[0][:, None] & inside[1]).reshape(-1)
+  mask = inside[0][..., :, None] & inside[1][..., None, :]
+  return mask.reshape(*mask.shape[:-2], -1)

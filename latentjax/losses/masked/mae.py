@@ -75,8 +75,8 @@ def random_masking(
   num_visible = int(num_patches * (1 - mask_ratio) + 1e-9)  # 10 (1 - 0.9) is 0.9999...
   if num_visible < 1:
     raise ValueError(f"mask_ratio must leave one of {num_patches} patches, got {mask_ratio}")
-  permute = lambda key, shape: jax.random.permutation(key, shape[0]).astype(jnp.int32)
-  order = draw_rows(key, permute, (batch_size, num_patches), axis_name=axis_name)
+  noise = draw_rows(key, jax.random.uniform, (batch_size, num_patches), axis_name=axis_name)
+  order = jnp.argsort(noise, axis=1).astype(jnp.int32)
   visible, hidden = order[:, :num_visible], order[:, num_visible:]
   mask = jnp.any(visible[:, :, None] == jnp.arange(num_patches), axis=1)
   return Masking(visible, hidden, mask)
@@ -85,8 +85,8 @@ def random_masking(
 def mae_loss(
   prediction: ArrayLike,
   target: ArrayLike,
-  mask: ArrayLike | None = None,
   *,
+  mask: ArrayLike | None = None,
   normalize_patches: bool = True,
   eps: ArrayLike = 1e-6,
 ) -> jax.Array:
@@ -118,7 +118,7 @@ def mae_loss(
   Example:
     >>> prediction, target = jnp.zeros((1, 2, 2)), jnp.array([[[1.0, 3.0], [9.0, 9.0]]])
     >>> mask = jnp.array([[False, True]])
-    >>> mae_loss(prediction, target, mask, normalize_patches=False).tolist()  # (1 + 9) / 2
+    >>> mae_loss(prediction, target, mask=mask, normalize_patches=False).tolist()  # (1 + 9) / 2
     [5.0]
 
   References:
