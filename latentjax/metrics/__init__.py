@@ -1,5 +1,6 @@
 """What a trained model is measured by."""
 
+from latentjax.metrics.adaptive_retrieval import adaptive_retrieval, retrieval_cost
 from latentjax.metrics.calibration import expected_calibration_error
 from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale
 from latentjax.metrics.identifiability import mean_correlation_coefficient
@@ -11,11 +12,12 @@ from latentjax.metrics.representations import (
   mean_sampled_correlations,
   variable_types,
 )
-from latentjax.metrics.retrieval import adaptive_retrieval, retrieval_cost
+from latentjax.metrics.retrieval import Retrieval, prediction_retrieval
 
 __all__ = [
   "ActiveUnits",
   "ModalityGap",
+  "Retrieval",
   "TotalCorrelations",
   "VariableTypes",
   "active_units",
@@ -26,6 +28,7 @@ __all__ = [
   "mean_correlation_coefficient",
   "mean_sampled_correlations",
   "modality_gap",
+  "prediction_retrieval",
   "relative_scale",
   "retrieval_cost",
   "variable_types",

@@ -2,6 +2,13 @@
 
 from latentjax.losses.contrastive.alignment import alignment, cross_uniformity, uniformity
 from latentjax.losses.contrastive.assignments import msn_loss, sinkhorn_assignments, swav_loss
+from latentjax.losses.contrastive.bag_of_words import (
+  Vocabulary,
+  bow_loss,
+  bow_target,
+  init_vocabulary,
+  update_vocabulary,
+)
 from latentjax.losses.contrastive.batches import pseudo_label_batches
 from latentjax.losses.contrastive.coding_rate import (
   coding_rate,
@@ -15,6 +22,7 @@ from latentjax.losses.contrastive.covariance_operator import (
 )
 from latentjax.losses.contrastive.dino import dino_loss, update_dino_centre
 from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von_neumann_entropy
+from latentjax.losses.contrastive.equivariance import hyper_linear, sie_loss
 from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
 from latentjax.losses.contrastive.info_nce import info_nce
 from latentjax.losses.contrastive.koleo import koleo_loss
@@ -44,8 +52,11 @@ from latentjax.losses.contrastive.whitening import tico_loss, w_mse_loss
 __all__ = [
   "Queue",
   "SepCLRTerms",
+  "Vocabulary",
   "alignment",
   "barlow_twins_loss",
+  "bow_loss",
+  "bow_target",
   "byol_loss",
   "clip_loss",
   "coding_rate",
@@ -57,8 +68,10 @@ __all__ = [
   "doubly_stochastic_membership",
   "epps_pulley",
   "frossl_loss",
+  "hyper_linear",
   "info_nce",
   "init_queue",
+  "init_vocabulary",
   "joint_entropy_loss",
   "koleo_loss",
   "l2_normalize",
@@ -75,6 +88,7 @@ __all__ = [
   "predicted_update",
   "pseudo_label_batches",
   "sepclr_terms",
+  "sie_loss",
   "siglip_loss",
   "sigreg_loss",
   "simple_contrastive_loss",
@@ -88,6 +102,7 @@ __all__ = [
   "uniformity",
   "update_dino_centre",
   "update_queue",
+  "update_vocabulary",
   "vicreg_loss",
   "vicregl_loss",
   "von_neumann_entropy",
