@@ -85,10 +85,7 @@ def all_methods(config: Config, networks: ssl.Networks) -> dict[str, Callable[[]
     "vicreg": lambda: o.two_view(embed, partial(c.vicreg_loss, **run)),
     "swav": lambda: o.multi_view(scores, partial(c.swav_loss, **run)),
     "dino": lambda: o.dino(scores, num_prototypes=PROTOTYPES, momentum=momentum, **run),
-    "spectral": lambda: o.two_view(
-      embed,
-      lambda *z: c.spectral_contrastive_loss(*(DIM**0.5 * unit(x) for x in z), **run),
-    ),
+    "spectral": lambda: o.two_view(embed, partial(c.spectral_contrastive_loss, **run)),
     "align_uniform": pair(lambda *z: c.alignment(*z) + spread(*z)),
     "frossl": lambda: o.multi_view(embed, partial(c.frossl_loss, **run)),
     "mmcr": lambda: o.multi_view(embed, partial(c.mmcr_loss, **run)),

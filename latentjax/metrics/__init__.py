@@ -1,6 +1,6 @@
 """What a trained model is measured by."""
 
-from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale
+from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale, tolerance
 from latentjax.metrics.identifiability import mean_correlation_coefficient
 from latentjax.metrics.posterior import ActiveUnits, active_units
 from latentjax.metrics.representations import (
@@ -20,5 +20,6 @@ __all__ = [
   "mean_correlation_coefficient",
   "mean_sampled_correlations",
   "relative_scale",
+  "tolerance",
   "variable_types",
 ]

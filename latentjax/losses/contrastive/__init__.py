@@ -4,6 +4,7 @@ from latentjax.losses.contrastive.alignment import alignment, uniformity
 from latentjax.losses.contrastive.assignments import msn_loss, sinkhorn_assignments, swav_loss
 from latentjax.losses.contrastive.dino import dino_loss, update_dino_centre
 from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von_neumann_entropy
+from latentjax.losses.contrastive.hardness import hard_contrastive_loss, negative_shares
 from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
 from latentjax.losses.contrastive.info_nce import info_nce
 from latentjax.losses.contrastive.koleo import koleo_loss
@@ -37,6 +38,7 @@ __all__ = [
   "dino_loss",
   "epps_pulley",
   "frossl_loss",
+  "hard_contrastive_loss",
   "info_nce",
   "init_queue",
   "koleo_loss",
@@ -46,6 +48,7 @@ __all__ = [
   "moco_loss",
   "msn_loss",
   "nearest_rows",
+  "negative_shares",
   "nnclr_loss",
   "nt_xent",
   "siglip_loss",
