@@ -7,7 +7,8 @@ Command: python -m experiments ssl_table --data_dir=DIR [--methods=nt_xent,byol]
 Expected: probe accuracy of every method at least 2 points above the untrained encoder's. On embeddings,
 relative scale (1 if isotropic, 0 if collapsed) at most 0.05 for alignment alone, at least 0.2 for every
 method. No order among methods is claimed: temperatures and weights are their papers', the rest is shared;
-but Barlow Twins' weight of 0.005 is for 8,192 dimensions, here 64, and is multiplied by their ratio.
+but Barlow Twins' weight of 0.005 is for 8,192 dimensions and batches of 2,048: it is scaled so that what
+sampling alone adds to the loss, weight x dimensions / batch, stays what it was.
 Protocol: one encoder (windows as a convolution, 128 features), projector and augmentation for all, the same
 steps, batch and Adam; features frozen before the projector; softmax probe and 20 neighbours by cosine from
 `probe_examples` labelled images, tested on half as many test images.
@@ -71,6 +72,7 @@ def all_methods(config: Config, networks: ssl.Networks) -> dict[str, Callable[[]
   embed, predict, run = networks.embed_fn, networks.predict_fn, {"axis_name": config.axis_name}
   unit = c.l2_normalize
   momentum = o.cosine_momentum(0.97, config.steps)  # the papers' 0.996 is meant for long runs
+  weight = 5e-3 * (8192 / DIM) * (config.batch_size / 2048)
   queue = {"dim": DIM, "queue_size": 32 * config.batch_size, **run}
   pair = lambda loss: lambda: o.two_view(embed, lambda *z: loss(*map(unit, z)))
   scores = lambda params, x: unit(embed(params, x)) @ unit(params["prototypes"], axis=0)
@@ -83,7 +85,7 @@ def all_methods(config: Config, networks: ssl.Networks) -> dict[str, Callable[[]
     "byol": lambda: o.byol(embed, predict, momentum=momentum),
     "simsiam": lambda: o.simsiam(embed, predict),
     "barlow_twins": lambda: o.two_view(
-      embed, partial(c.barlow_twins_loss, lambda_offdiag=5e-3 * 8192 / DIM, **run)
+      embed, partial(c.barlow_twins_loss, lambda_offdiag=weight, **run)
     ),
     "vicreg": lambda: o.two_view(embed, partial(c.vicreg_loss, **run)),
     "swav": lambda: o.multi_view(scores, partial(c.swav_loss, **run)),
