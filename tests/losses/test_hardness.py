@@ -16,11 +16,10 @@ Z_1, Z_2 = RNG.standard_normal((2, B, D))
 
 
 def losses(anchors, positives, axis_name=None):
-  run = {"num_negatives": K, "temperature": 0.5, "axis_name": axis_name}
+  run = {"num_negatives": K, "block_size": 3, "axis_name": axis_name}
   shares = negative_shares(anchors, positives, temperature=0.5, axis_name=axis_name)
   return {
-    "whole": hard_contrastive_loss(anchors, positives, **run),
-    "blocks": hard_contrastive_loss(anchors, positives, block_size=3, **run),
+    "loss": hard_contrastive_loss(anchors, positives, temperature=0.5, **run),
     "shares": jnp.sum(shares * jnp.arange(B), axis=1),
   }
 
@@ -31,7 +30,7 @@ def oracle(anchors, positives):
     others = np.delete(scores, i)
     loss.append(-log_softmax([scores[i], *np.sort(others)[-K:]])[0])
     shares.append(np.exp(log_softmax(others)) @ np.delete(np.arange(B), i))
-  return {"blocks": np.array(loss), "shares": np.array(shares), "whole": np.array(loss)}
+  return {"loss": np.array(loss), "shares": np.array(shares)}
 
 
 def test_losses():

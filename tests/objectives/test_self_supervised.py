@@ -65,22 +65,27 @@ def init(key):
   return {"encoder": make(keys[0], IN), "predictor": make(keys[1], D)}
 
 
-def two_steps(axis_name=None):
+COUPLED = ("byol", "moco", "nnclr", "lejepa", "dino")  # what the kernels' own tests leave open
+
+
+def two_steps(axis_name=None, names=None):
   """Loss, gradients and state of every objective after a second step, with moved parameters."""
 
   def run(key, params, batch):
     out = {}
-    for name, ssl in objectives(axis_name).items():
+    found = objectives(axis_name)
+    for name in names or found:
 
-      def step(state, shift, ssl=ssl):
+      def step(state, shift, ssl=found[name]):
         moved = jax.tree.map(lambda p: p + shift * jnp.sign(p), params)
         grad_fn = jax.value_and_grad(ssl.objective, has_aux=True)
         (loss, (state, metrics)), grads = grad_fn(moved, state, key, batch)
         assert metrics == {}
         return state, (loss, grads)
 
-      state, found = jax.lax.scan(step, ssl.init_state(params), jnp.array([0.0, 0.1]))
-      out[name] = *jax.tree.map(lambda x: x[1], found), state
+      start = found[name].init_state(params)
+      state, both = jax.lax.scan(step, start, jnp.array([0.0, 0.1]))
+      out[name] = *jax.tree.map(lambda x: x[1], both), state
     return out if axis_name is None else jax.lax.pmean(out, axis_name)
 
   return run
@@ -97,9 +102,9 @@ def test_same_on_eight_devices(answers):
   key, params, expected = answers
   mesh = Mesh(np.array(jax.devices()), (AXIS,))
   specs = {"in_specs": (P(), P(), P(AXIS)), "out_specs": P()}
-  split = jax.shard_map(two_steps(AXIS), mesh=mesh, check_vma=False, **specs)
+  split = jax.shard_map(two_steps(AXIS, COUPLED), mesh=mesh, check_vma=False, **specs)
   got = compiled(split)(key, params, VIEWS)
-  for name in expected:
+  for name in COUPLED:
     for leaf, reference in zip(jax.tree.leaves(got[name]), jax.tree.leaves(expected[name])):
       np.testing.assert_allclose(leaf, reference, rtol=1e-3, atol=1e-5, err_msg=name)
 

@@ -112,7 +112,8 @@ def hard_contrastive_loss(
     Wang & Liu, Understanding the Behaviour of Contrastive Loss, 2021. arXiv:2012.09740
   """
   anchors, columns, own = _prepare(anchors, positives, temperature, axis_name)
-  check_positive_int(num_negatives=num_negatives)
+  block_size = len(anchors) if block_size is None else block_size
+  check_positive_int(num_negatives=num_negatives, block_size=block_size)
   if num_negatives >= len(columns):
     raise ValueError(
       f"num_negatives must be at most the {len(columns) - 1} negatives, got {num_negatives}"
@@ -124,9 +125,6 @@ def hard_contrastive_loss(
     hardest = jax.lax.top_k(negatives, num_negatives)[0]
     return jax.nn.softplus(jax.nn.logsumexp(hardest) - positive)
 
-  if block_size is None:
-    return jax.vmap(loss)(anchors, own)
-  check_positive_int(block_size=block_size)
   return jax.lax.map(lambda row: loss(*row), (anchors, own), batch_size=block_size)
 
 
