@@ -25,7 +25,7 @@ from jax.sharding import PartitionSpec as P
 AXIS = "devices"
 
 # What is tested is the program, not LLVM's optimisation of it, which takes most of a compilation.
-_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+fast_jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 Axes = int | None | Sequence[int | None]
 
@@ -103,14 +103,14 @@ def check_kernel(
     )
 
   argnums = tuple(floating)
-  run = _jit(_value_and_grads(kernel, argnums))
+  run = fast_jit(_value_and_grads(kernel, argnums))
   answer = run(*args)
   if oracle is not None:
     expected = oracle(*map(_widen, args), **kernel.kwargs) if callable(oracle) else oracle
     _assert_close("value against the oracle", answer[0], jax.tree.leaves(expected), rtol, atol)
   _check_gradient_flow(dict(zip(argnums, answer[1])), detached)
   reference = (
-    run if surrogate is None else _jit(_value_and_grads(kernel._replace(fn=surrogate), argnums))
+    run if surrogate is None else fast_jit(_value_and_grads(kernel._replace(fn=surrogate), argnums))
   )
   _check_finite_differences(run, reference, args, argnums, differentiable)
   if key is None:
@@ -247,7 +247,9 @@ def _check_shard_map(kernel: Kernel, args: tuple, argnums: tuple, expected: tupl
   def leaves_of(*args: jax.Array) -> list[jax.Array]:
     return [jnp.mean(leaf) if flat else leaf for leaf, flat in zip(mapped(*args), scalar)]
 
-  got = _jit(_value_and_grads(kernel._replace(fn=leaves_of, key=None, kwargs={}), argnums))(*args)
+  got = fast_jit(_value_and_grads(kernel._replace(fn=leaves_of, key=None, kwargs={}), argnums))(
+    *args
+  )
   _assert_same(f"shard_map over {count} devices", got, expected)
 
 

@@ -10,6 +10,7 @@ from contract import check_kernel
 from scipy import linalg
 from split import check_split
 
+from latentjax.collectives import device_mean
 from latentjax.losses.contrastive import (
   barlow_twins_loss,
   frossl_loss,
@@ -74,14 +75,14 @@ def test_losses():
   )
 
 
-def test_further_statistics_on_four_devices():
+def test_further_statistics_over_devices():
   """The next covariance of TiCo, and entropy where rows are less than dimensions, among others."""
   covariance, shares = COVARIANCE, np.arange(9.0, dtype=np.float32).reshape(3, 3)
 
   def fn(z_1, z_2, axis_name):
     run, z = {"axis_name": axis_name}, jnp.stack([z_1, z_2])
     tico, following = tico_loss(*z, covariance, **run)
-    mean = lambda values: jax.lax.pmean(jnp.mean(values), axis_name)
+    mean = lambda values: device_mean(jnp.mean(values), axis_name)
     return {
       "frossl": frossl_loss(z, lambda_invariance=0.5, **run),
       "mmcr": mmcr_loss(z, lambda_local=0.1, **run),
