@@ -2,7 +2,7 @@
 
 from latentjax.metrics.adaptive_retrieval import adaptive_retrieval, retrieval_cost
 from latentjax.metrics.calibration import expected_calibration_error
-from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale
+from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale, tolerance
 from latentjax.metrics.identifiability import mean_correlation_coefficient
 from latentjax.metrics.modalities import ModalityGap, modality_gap
 from latentjax.metrics.posterior import ActiveUnits, active_units
@@ -31,5 +31,6 @@ __all__ = [
   "prediction_retrieval",
   "relative_scale",
   "retrieval_cost",
+  "tolerance",
   "variable_types",
 ]

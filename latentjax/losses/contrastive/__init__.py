@@ -23,6 +23,7 @@ from latentjax.losses.contrastive.covariance_operator import (
 from latentjax.losses.contrastive.dino import dino_loss, update_dino_centre
 from latentjax.losses.contrastive.eigenvalues import frossl_loss, mmcr_loss, von_neumann_entropy
 from latentjax.losses.contrastive.equivariance import hyper_linear, sie_loss
+from latentjax.losses.contrastive.hardness import hard_contrastive_loss, negative_shares
 from latentjax.losses.contrastive.image_text import clip_loss, siglip_loss
 from latentjax.losses.contrastive.info_nce import info_nce
 from latentjax.losses.contrastive.koleo import koleo_loss
@@ -68,6 +69,7 @@ __all__ = [
   "doubly_stochastic_membership",
   "epps_pulley",
   "frossl_loss",
+  "hard_contrastive_loss",
   "hyper_linear",
   "info_nce",
   "init_queue",
@@ -83,6 +85,7 @@ __all__ = [
   "moco_loss",
   "msn_loss",
   "nearest_rows",
+  "negative_shares",
   "nnclr_loss",
   "nt_xent",
   "predicted_update",
