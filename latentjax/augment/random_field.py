@@ -26,9 +26,9 @@ def gaussian_random_field(
 
   k counts periods along the longer side. gamma = 0 is white noise, above 4 fields have slopes that do
   not grow with the resolution, and as gamma grows they become constant: the law has no value at
-  k = 0, here its power is 2^(gamma / 2) times that at |k| = 1. Two products with matrices of waves, on CPU faster than a Fourier transform of
-  a small image; most of the time goes into the noise, and frequencies without power to speak of are
-  worth leaving out.
+  k = 0, here its power is 2^(gamma / 2) times that at |k| = 1. Two products with matrices of waves, on
+  CPU faster than a Fourier transform of a small image; most of the time goes into the noise, and
+  frequencies without power to speak of are worth leaving out.
 
   Args:
     key: random key.
