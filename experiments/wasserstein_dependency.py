@@ -169,9 +169,7 @@ def run(config: Config) -> Outcome:
     "y_label": "mean accuracy of linear classifiers",
   }
   title = "Features trained in batches of 16"
-  pictures.curves(
-    config.folder / "accuracy.png", lines, title=title, **text, reference={"chance": 1 / VALUES}
-  )
+  pictures.curves(config.folder / "accuracy.png", lines, title=title, **text)
   fall = accuracy["InfoNCE", (1, 16)] - accuracy["InfoNCE", (8, 16)]
   growth = found[8, 16]["WPC wasserstein_dependency"] / found[2, 16]["WPC wasserstein_dependency"]
   claim = lambda what, expected, measured: Claim(
