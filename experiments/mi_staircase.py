@@ -7,8 +7,8 @@ the batch size (van den Oord et al. 2018); NWJ, TUBA and I_alpha stay below I (P
 Command: python -m experiments mi_staircase
 Expected: 20 dimensions, batches of 64, critics trained on from stair to stair; the cubes are of y, scaled to
 variance 1. Bias and variance are those of one batch's estimate, over 200 new ones at the end of a stair,
-2,000 with the exact critic. There the variance of SMILE rises with its clip on all stairs from 4; the bias falls
-with it at 2 nats, but not at 8 and 10: it is at most the clip, and so less for 1 than for 5. More bias for
+2,000 with the exact critic. There the variance of SMILE rises with its clip on all stairs from 4; the bias
+falls with it at 2 nats, but not at 8 and 10: it is at most the clip, so less for 1 than for 5. More bias for
 less variance is therefore claimed at 2. (Over 200 batches the mean's own noise, 0.02, hid that of clip 5.)
 Time: two minutes on two CPU cores.
 """
