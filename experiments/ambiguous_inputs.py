@@ -66,8 +66,8 @@ def observe(direction: jax.Array, certainty: jax.Array) -> jax.Array:
   """Inputs (N, INPUTS) from directions (N, DIM) and certainties in [0, 1], by a fixed invertible net."""
   rng = np.random.default_rng(0)
   x = jnp.concatenate([direction, certainty[:, None] - 0.5], axis=1)
-  for width in (INPUTS, INPUTS):
-    mix = np.linalg.qr(rng.standard_normal((INPUTS, INPUTS)))[0][: x.shape[1], :width]
+  for _ in range(2):
+    mix = np.linalg.qr(rng.standard_normal((INPUTS, INPUTS)))[0][: x.shape[1]]
     x = jnp.arcsinh(3 * x @ mix)
   return x
 

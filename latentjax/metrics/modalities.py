@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
 from latentjax.collectives import all_gather_rows
-from latentjax.losses.contrastive import cross_uniformity, l2_normalize, uniformity
+from latentjax.losses.contrastive import cross_uniformity, l2_normalize
 
 __all__ = ["ModalityGap", "modality_gap"]
 
@@ -78,8 +78,8 @@ def modality_gap(
   all_a, all_b = (all_gather_rows(array, axis_name) for array in (a, b))
   if len(all_a) < 4:
     raise ValueError(f"a must have at least 4 rows, got shape {all_a.shape}")
-  spread = partial(uniformity, axis_name=axis_name, block_size=block_size)
-  spread_across = partial(cross_uniformity, axis_name=axis_name, block_size=block_size)
+  spread = partial(cross_uniformity, axis_name=axis_name, block_size=block_size)
+  of_a, of_b, across = jax.vmap(spread)(jnp.stack([a, b, a]), jnp.stack([a, b, b]))
   halves = [(all_a[i::2], all_b[i::2]) for i in range(2)]
   accuracies = [_accuracy(*halves[i], *halves[1 - i]) for i in range(2)]
   both = jnp.concatenate([all_a, all_b])
@@ -88,9 +88,9 @@ def modality_gap(
   return ModalityGap(
     jnp.linalg.norm(jnp.mean(all_a, axis=0) - jnp.mean(all_b, axis=0)),
     jnp.mean(jnp.stack(accuracies)),
-    spread(a),
-    spread(b),
-    spread_across(a, b),
+    of_a,
+    of_b,
+    across,
     jnp.cumsum(variances) / jnp.where(total > 0, total, 1.0),
   )
 

@@ -9,7 +9,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from latentjax.metrics import modality_gap
 
-N, D = 24, 3
+N, D = 16, 3
 RNG = np.random.default_rng(0)
 A = RNG.standard_normal((N, D)) * [0.3, 1, 1] + [0.3, 0, 0]
 B = RNG.standard_normal((N, D)) * [0.3, 1, 1] - [0.3, 0, 0]
@@ -49,6 +49,7 @@ def test_modality_gap():
     oracle=oracle,
     detached=(0, 1),
     batch_coupled=True,
+    bfloat16=False,
     extreme=[(0 * A, 0 * B), (1e30 * A, -1e-30 * B)],
     bad_inputs=[
       ((A.astype(int), B), {}, TypeError, "a must be a floating point"),
