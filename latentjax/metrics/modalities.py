@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import check_alike, wide_dtype
 from latentjax.collectives import all_gather_rows
 from latentjax.losses.contrastive import cross_uniformity, l2_normalize
 
@@ -70,9 +70,7 @@ def modality_gap(
     Fahim, Murphy & Fyshe, It's Not a Modality Gap: Characterizing and Addressing the Contrastive Gap,
       2024. arXiv:2405.18570
   """
-  check_float(a=a, b=b)
-  check_rank(2, a=a)
-  check_same_shape(a=a, b=b)
+  check_alike(2, a=a, b=b)
   dtype = wide_dtype(a, b)
   a, b = (jax.lax.stop_gradient(l2_normalize(jnp.asarray(array, dtype))) for array in (a, b))
   all_a, all_b = (all_gather_rows(array, axis_name) for array in (a, b))

@@ -6,9 +6,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import (
+  check_alike,
+  check_float,
+  check_range,
+  check_rank,
+  wide_dtype,
+)
 from latentjax.collectives import all_gather_rows
-from latentjax.losses.contrastive._pairs import check_two_rows, log_sums
+from latentjax.losses.contrastive._pairs import check_two_rows, log_potentials
 
 __all__ = ["alignment", "cross_uniformity", "uniformity"]
 
@@ -39,9 +45,7 @@ def alignment(z_1: ArrayLike, z_2: ArrayLike, *, alpha: float = 2.0) -> jax.Arra
     Wang & Isola, Understanding Contrastive Representation Learning through Alignment and Uniformity
       on the Hypersphere, 2020. arXiv:2005.10242
   """
-  check_float(z_1=z_1, z_2=z_2)
-  check_rank(2, z_1=z_1)
-  check_same_shape(z_1=z_1, z_2=z_2)
+  check_alike(2, z_1=z_1, z_2=z_2)
   check_range(0.0, strict=True, alpha=alpha)
   dtype = wide_dtype(z_1, z_2)
   squared = jnp.sum(jnp.square(jnp.asarray(z_1, dtype) - jnp.asarray(z_2, dtype)), axis=1)
@@ -134,9 +138,7 @@ def cross_uniformity(
     Fahim, Murphy & Fyshe, It's Not a Modality Gap: Characterizing and Addressing the Contrastive Gap,
       2024. arXiv:2405.18570
   """
-  check_float(image=image, text=text)
-  check_rank(2, image=image)
-  check_same_shape(image=image, text=text)
+  check_alike(2, image=image, text=text)
   check_range(0.0, strict=True, t=t)
   check_two_rows(axis_name, image=image)
   return _log_potential(image, text, t, axis_name, block_size)
@@ -146,18 +148,7 @@ def _log_potential(
   x: ArrayLike, y: ArrayLike, t: ArrayLike, axis_name: str | None, block_size: int | None
 ) -> jax.Array:
   """log mean of exp(-t |x_i - y_j|^2) over all i and j != i of all devices."""
-  dtype = wide_dtype(x, y)
-  # Products of these rows and columns are -|x_i - y_j|^2 / 2.
-  x, y = (jnp.asarray(array, dtype) for array in (x, y))
-  half = lambda array: -0.5 * jnp.sum(jnp.square(array), axis=1, keepdims=True)
-  ones = jnp.ones_like(half(x))
-  (potentials,), _ = log_sums(
-    [jnp.hstack([x, half(x), ones])],
-    [jnp.hstack([y, ones, half(y)])],
-    2 * jnp.asarray(t),
-    axis_name=axis_name,
-    block_size=block_size,
-  )
+  potentials = log_potentials(x, y, t, axis_name=axis_name, block_size=block_size)
   potentials = all_gather_rows(potentials, axis_name)
   size = potentials.shape[0]
   return jax.nn.logsumexp(potentials) - math.log(size * (size - 1))

@@ -7,11 +7,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
-  check_float,
+  check_alike,
   check_positive_int,
   check_range,
-  check_rank,
-  check_same_shape,
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows, row_offset
@@ -132,9 +130,7 @@ def _prepare(
   anchors: ArrayLike, positives: ArrayLike, temperature: ArrayLike, axis_name: str | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Anchors, the positives of all devices, and which of these is each anchor's own."""
-  check_float(anchors=anchors, positives=positives)
-  check_rank(2, anchors=anchors)
-  check_same_shape(anchors=anchors, positives=positives)
+  check_alike(2, anchors=anchors, positives=positives)
   check_range(0.0, strict=True, temperature=temperature)
   check_two_rows(axis_name, anchors=anchors)
   dtype = wide_dtype(anchors, positives)

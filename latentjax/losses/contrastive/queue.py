@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
+  check_alike,
   check_float,
   check_positive_int,
   check_range,
   check_rank,
-  check_same_shape,
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows
@@ -138,9 +138,7 @@ def moco_loss(
     He et al., Momentum Contrast for Unsupervised Visual Representation Learning, 2020.
       arXiv:1911.05722
   """
-  check_float(queries=queries, keys=keys)
-  check_rank(2, queries=queries)
-  check_same_shape(queries=queries, keys=keys)
+  check_alike(2, queries=queries, keys=keys)
   _check_width(queries, negatives=negatives)
   check_range(0.0, strict=True, temperature=temperature)
   dtype = wide_dtype(queries, keys, negatives)

@@ -8,9 +8,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import (
+  check_alike,
+  check_float,
+  check_range,
+  check_rank,
+  wide_dtype,
+)
 from latentjax.collectives import all_gather_rows
-from latentjax.losses.contrastive._pairs import log_sums
+from latentjax.losses.contrastive._pairs import log_potentials
 from latentjax.losses.contrastive.alignment import alignment, uniformity
 
 __all__ = ["SepCLRTerms", "joint_entropy_loss", "sepclr_terms"]
@@ -80,16 +86,8 @@ def joint_entropy_loss(
   check_range(0.0, strict=True, temperature=temperature)
   dtype = wide_dtype(common, salient)
   z = jnp.hstack([jnp.asarray(common, dtype), jnp.asarray(salient, dtype)])
-  half = -0.5 * jnp.sum(jnp.square(z), axis=1, keepdims=True)
-  ones = jnp.ones_like(half)
-  # Products of these rows and columns are -|z_i - z_j|^2 / 2.
-  (others,), _ = log_sums(
-    [jnp.hstack([z, half, ones])],
-    [jnp.hstack([z, ones, half])],
-    1 / jnp.asarray(temperature),
-    axis_name=axis_name,
-    block_size=block_size,
-  )
+  t = 0.5 / jnp.asarray(temperature)
+  others = log_potentials(z, z, t, axis_name=axis_name, block_size=block_size)
   num_devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
   return jnp.logaddexp(others, 0.0) - math.log(num_devices * len(z))
 
@@ -153,9 +151,7 @@ def sepclr_terms(
   common = {"common_1": common_1, "common_2": common_2}
   salient = {"salient_1": salient_1, "salient_2": salient_2}
   for pair in (common, salient):
-    check_float(**pair)
-    check_rank(2, **pair)
-    check_same_shape(**pair)
+    check_alike(2, **pair)
   _check_rows(common_1=common_1, salient_1=salient_1)
   expected = jnp.shape(common_1)[:1]
   if jnp.result_type(is_target) != jnp.bool_ or jnp.shape(is_target) != expected:
