@@ -24,10 +24,11 @@ def gaussian_random_field(
      a_k^2 \propto \max(|k|, 1 / \sqrt 2)^{-\gamma}, \; \sum_k a_k^2 = 1, \qquad
      \epsilon_k \sim N(0, 1)
 
-  k counts periods along the longer side. gamma = 0 is white noise, 4 has a gradient, and as gamma
-  grows a field becomes constant: the law itself gives no power at k = 0, here it is 2^(gamma / 2)
-  times that at |k| = 1. One inverse Fourier transform; most of the time goes into the noise, which is
-  why frequencies that have no power to speak of are worth leaving out.
+  k counts periods along the longer side. gamma = 0 is white noise, above 4 fields have slopes that do
+  not grow with the resolution, and as gamma grows they become constant: the law has no value at
+  k = 0, here its power is 2^(gamma / 2) times that at |k| = 1. Two products with matrices of waves, on
+  CPU faster than a Fourier transform of a small image; most of the time goes into the noise, and
+  frequencies without power to speak of are worth leaving out.
 
   Args:
     key: random key.
@@ -62,11 +63,12 @@ def gaussian_random_field(
   log_radius = np.log(np.maximum(np.hypot(row[:, None], column), math.sqrt(0.5)))
   power = jax.nn.softmax(-jnp.asarray(gamma) * log_radius, axis=(0, 1))
   noise = jax.random.normal(key, (*shape[:-2], *power.shape)) * jnp.sqrt(power)
-  before = [n // 2 + k[0] for n, k in zip(sides, drawn)]
-  pads = [(b, n - b - len(k)) for b, n, k in zip(before, sides, drawn)]
-  spectrum = jnp.pad(noise, [(0, 0)] * (len(shape) - 2) + pads)
-  waves = jnp.fft.ifft2(jnp.fft.ifftshift(spectrum, (-2, -1)), norm="forward")
-  return waves.real + waves.imag
+  down, right = (2 * np.pi * np.outer(np.arange(n), k) / n for n, k in zip(sides, drawn))
+  # cos(a + b) + sin(a + b) = cos a (cos b + sin b) + sin a (cos b - sin b)
+  rows = np.stack([np.cos(down), np.sin(down)])
+  columns = np.stack([np.cos(right) + np.sin(right), np.cos(right) - np.sin(right)])
+  waves = [jnp.asarray(w, noise.dtype) for w in (rows, columns)]
+  return jnp.einsum("thk,...kl,twl->...hw", waves[0], noise, waves[1])
 
 
 def local_warp(
@@ -177,9 +179,9 @@ def random_field_augment(
   contrast: float = 0.3,
   saturation: float = 0.3,
   hue: float = 0.05,
-  max_frequency: int | None = 8,
+  max_frequency: int | None = 4,
 ) -> jax.Array:
-  r"""Local warp, then local colour change, whose parameters are independent Gaussian random fields.
+  r"""Local colour change, then local warp, whose parameters are independent Gaussian random fields.
 
   .. math:: t = \sigma_t f_1, \; a = \sigma_a f_2, \; s = \sigma_s f_3, \quad
      (b, c, s') = \exp(\sigma f), \; h = \sigma_h f_7, \qquad f_i \sim GRF(\gamma)
@@ -199,8 +201,8 @@ def random_field_augment(
     contrast: that of the log of the contrast factor.
     saturation: that of the log of the saturation factor.
     hue: that of the hue's rotation, in turns.
-    max_frequency: largest frequency of the fields along a side; None for all, which takes gamma below
-      4 to see.
+    max_frequency: largest frequency of the fields along a side. Those above 4 have 0.2 % of the
+      variance for gamma = 5; None for all.
 
   Returns:
     Image in [0, 1] in its dtype, shape (H, W, C). Gradient flows to it.
@@ -228,9 +230,10 @@ def random_field_augment(
   )
   fields = fields * (strength * jnp.asarray(spread[:used]))[:, None, None]
   fields = jnp.pad(fields, ((0, 8 - used), (0, 0), (0, 0)))
-  x = local_warp(image, fields[:2], fields[2], fields[3])
   b, c, s = jnp.exp(fields[4]), jnp.exp(fields[5]), jnp.exp(fields[6])
-  return local_color(x, b, c, s, fields[7])
+  # In this order XLA does not sample the image again in every channel that a new colour depends on.
+  x = local_color(image, b, c, s, fields[7])
+  return local_warp(x, fields[:2], fields[2], fields[3])
 
 
 def _check_fields(image: jax.Array, **fields: ArrayLike) -> None:

@@ -7,10 +7,12 @@ from latentjax.losses import (
   groups,
   importance,
   information,
+  masked,
   programmable,
   routing,
   score_function,
   smoothness,
+  words,
 )
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
   "groups",
   "importance",
   "information",
+  "masked",
   "programmable",
   "routing",
   "score_function",
   "smoothness",
+  "words",
 ]

@@ -1,133 +1,92 @@
-"""Nearest neighbours by embeddings whose prefixes are embeddings: short ones choose, long ones rank."""
+"""How well predicted embeddings find their targets among the others."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_positive_int, check_rank
+from latentjax.checks import (
+  check_alike,
+  check_positive_int,
+  wide_dtype,
+)
+from latentjax.collectives import all_gather_rows, device_mean, row_offset
 from latentjax.losses.contrastive import l2_normalize
 
-__all__ = ["adaptive_retrieval", "retrieval_cost"]
+__all__ = ["Retrieval", "prediction_retrieval"]
 
 
-def adaptive_retrieval(
-  queries: ArrayLike,
-  database: ArrayLike,
+class Retrieval(NamedTuple):
+  """Scalars in [0, 1].
+
+  Attributes:
+    mrr: mean of 1 / rank of the right target.
+    hits: share of predictions whose target is among the nearest k, for every k, shape (len(k),).
+  """
+
+  mrr: jax.Array
+  hits: jax.Array
+
+
+def prediction_retrieval(
+  predicted: ArrayLike,
+  targets: ArrayLike,
   *,
-  short_dim: int | Sequence[int],
-  num_candidates: int | Sequence[int],
-  num_neighbours: int = 10,
-  block_size: int = 256,
-) -> jax.Array:
-  r"""Nearest neighbours among those that shorter prefixes of the embeddings let through.
+  k: Sequence[int] = (1, 5),
+  block_size: int = 1024,
+  axis_name: str | None = None,
+) -> Retrieval:
+  r"""Ranks of the right targets by cosine similarity: mean reciprocal rank and hits at k.
 
-  .. math:: C_0 = \{1, \dots, N\}, \qquad
-    C_s = \mathrm{top}_{n_s}\{\cos(q_{1:d_s}, x_{1:d_s}) : x \in C_{s-1}\}, \qquad
-    \mathrm{top}_k\{\cos(q, x) : x \in C_S\}
+  .. math::
 
-  With one prefix a shortlist that the whole embedding ranks again; with several, longer ones on fewer
-  candidates, a funnel. With n_1 = N it is the full search, at `retrieval_cost` fewer products
-  otherwise. Similarities exist for block_size queries at a time.
+    r_i = \big|\{j : \bar p_i^\top \bar t_j \ge \bar p_i^\top \bar t_i\}\big|, \qquad
+    MRR = \frac1B \sum_i \frac{1}{r_i}, \qquad H@k = \frac1B \sum_i 1[r_i \le k]
 
-  Args:
-    queries: embeddings of any norm, shape (Q, D).
-    database: those to be found, shape (N, D).
-    short_dim: lengths d_s of the prefixes, increasing, at most D.
-    num_candidates: sizes n_s of the shortlists, as many, decreasing, at most N.
-    num_neighbours: k, at most the last shortlist.
-    block_size: queries that are compared at once.
-
-  Returns:
-    Rows of the database, the nearest first, int32, shape (Q, num_neighbours).
-
-  Raises:
-    TypeError: if an embedding is not floating point or a size is not an integer.
-    ValueError: if the shapes do not fit, or the sizes are not in order.
-
-  Example:
-    >>> database = jnp.array([[1.0, 0.0], [0.9, 0.9], [0.1, 1.0]])
-    >>> adaptive_retrieval(
-    ...   jnp.array([[1.0, 1.0]]), database, short_dim=1, num_candidates=3, num_neighbours=1
-    ... ).tolist()
-    [[1]]
-
-  References:
-    Kusupati et al., Matryoshka Representation Learning, 2022. arXiv:2205.13147
-  """
-  check_float(queries=queries, database=database)
-  check_rank(2, queries=queries, database=database)
-  queries, database = jnp.asarray(queries), jnp.asarray(database)
-  count, dim = database.shape
-  if queries.shape[1] != dim:
-    raise ValueError(
-      f"queries and database must have the same width, got {queries.shape} and {database.shape}"
-    )
-  dims, sizes = _stages(short_dim, num_candidates)
-  check_positive_int(num_neighbours=num_neighbours, block_size=block_size)
-  for name, values, low, high in (
-    ("short_dim", dims, 1, dim),
-    ("num_candidates", sizes[::-1], num_neighbours, count),
-  ):
-    if list(values) != sorted(values) or not low <= values[0] <= values[-1] <= high:
-      order = "increase" if name == "short_dim" else "decrease"
-      raise ValueError(f"{name} must {order} within [{low}, {high}], got {values}")
-  first = l2_normalize(database[:, : dims[0]])
-
-  def search(query: jax.Array) -> jax.Array:
-    _, rows = jax.lax.top_k(first @ l2_normalize(query[: dims[0]]), sizes[0])
-    for length, size in zip((*dims[1:], dim), (*sizes[1:], num_neighbours)):
-      prefixes = l2_normalize(database[rows, :length])
-      _, best = jax.lax.top_k(prefixes @ l2_normalize(query[:length]), size)
-      rows = rows[best]
-    return rows
-
-  return jax.lax.map(search, queries, batch_size=block_size)
-
-
-def retrieval_cost(
-  *, num_rows: int, dim: int, short_dim: int | Sequence[int], num_candidates: int | Sequence[int]
-) -> int:
-  r"""Multiplications per query of `adaptive_retrieval`; the full search takes num_rows dim.
-
-  .. math:: N d_1 + n_1 d_2 + \dots + n_{S-1} d_S + n_S D
+  Ties count against the prediction: if everything collapses to one point, all ranks are B. Guessing
+  has an MRR of (1 + 1/2 + ... + 1/B) / B. The candidates are the rows of one batch; the paper's are
+  the views of one object, which is this function mapped over objects.
 
   Args:
-    num_rows: N, of the database.
-    dim: D.
-    short_dim: lengths d_s of the prefixes.
-    num_candidates: sizes n_s of the shortlists, as many.
+    predicted: predicted embeddings of any norm, shape (B, D).
+    targets: the right one of each, shape (B, D).
+    k: numbers of nearest targets, each at least 1.
+    block_size: predictions that are compared at once.
+    axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`; the
+      candidates are those of all devices.
 
   Returns:
-    Number of multiplications, an integer.
+    Retrieval, the same on every device. Detached.
 
   Raises:
-    TypeError: if a size is not an integer.
-    ValueError: if a size is below 1, or the two are not equally many.
+    TypeError: if an array is not floating point, or a k or block_size not an integer.
+    ValueError: if the shapes differ or are not of rank 2, or a k or block_size is below 1.
 
   Example:
-    >>> retrieval_cost(num_rows=1000, dim=64, short_dim=8, num_candidates=100)  # of 64,000
-    14400
+    >>> targets = jnp.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> float(prediction_retrieval(jnp.array([[0.9, 0.1], [0.9, 0.1]]), targets).mrr)
+    0.75
 
   References:
-    Kusupati et al., Matryoshka Representation Learning, 2022. arXiv:2205.13147
+    Garrido, Najman & LeCun, Self-Supervised Learning of Split Invariant Equivariant
+      Representations, 2023. arXiv:2302.10283
   """
-  check_positive_int(num_rows=num_rows, dim=dim)
-  dims, sizes = _stages(short_dim, num_candidates)
-  return sum(n * d for n, d in zip((num_rows, *sizes), (*dims, dim)))
+  check_alike(2, predicted=predicted, targets=targets)
+  check_positive_int(block_size=block_size)
+  for number in k:
+    check_positive_int(k=number)
+  dtype = wide_dtype(predicted, targets)
+  unit = lambda z: jax.lax.stop_gradient(l2_normalize(jnp.asarray(z, dtype)))
+  predicted, candidates = unit(predicted), all_gather_rows(unit(targets), axis_name)
+  own = row_offset(len(predicted), axis_name) + jnp.arange(len(predicted))
 
+  def rank_of(row: tuple[jax.Array, jax.Array]) -> jax.Array:
+    similarity = jnp.matmul(candidates, row[0], precision="highest")
+    return jnp.sum(similarity >= similarity[row[1]])
 
-def _stages(
-  short_dim: int | Sequence[int], num_candidates: int | Sequence[int]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-  """Both as tuples of the same, positive length."""
-  several = lambda x: tuple(x) if isinstance(x, Sequence) else (x,)
-  dims, sizes = several(short_dim), several(num_candidates)
-  if not dims or len(dims) != len(sizes):
-    raise ValueError(
-      f"short_dim and num_candidates must be equally many, got {short_dim} and {num_candidates}"
-    )
-  for length, size in zip(dims, sizes):
-    check_positive_int(short_dim=length, num_candidates=size)
-  return dims, sizes
+  rank = jax.lax.map(rank_of, (predicted, own), batch_size=block_size)
+  hits = jnp.mean(rank[:, None] <= jnp.asarray(tuple(k)), axis=0, dtype=dtype)
+  mrr = jnp.mean(1 / rank.astype(dtype))
+  return Retrieval(device_mean(mrr, axis_name), device_mean(hits, axis_name))

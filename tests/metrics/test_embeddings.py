@@ -1,5 +1,7 @@
 """Signs of collapse against numpy's singular values, neighbours against scikit-learn's."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,35 +10,50 @@ from contract import check_kernel
 from scipy import stats
 from sklearn.neighbors import KNeighborsClassifier
 
-from latentjax.metrics import effective_rank, knn_predict, relative_scale
+from latentjax.metrics import effective_rank, knn_predict, relative_scale, tolerance
 
 N, D = 16, 4
 RNG = np.random.default_rng(0)
 Z = RNG.standard_normal((N, D)) @ np.diag([0.2, 0.5, 1.0, 3.0]) + 0.5
 
 
-def signs(z, axis_name=None):
+LABELS = RNG.integers(3, size=N)
+
+
+def signs(z, labels, axis_name=None):
   run = {"axis_name": axis_name}
-  return {"rank": effective_rank(z, **run), "scale": relative_scale(z, **run)}
+  return {
+    "rank": effective_rank(z, **run),
+    "scale": relative_scale(z, **run),
+    "tolerance": tolerance(z, labels, num_classes=5, **run),
+  }
 
 
-def oracle(z):
+def oracle(z, labels):
   unit = z / np.linalg.norm(z, axis=1, keepdims=True)
   values = np.linalg.svd(z, compute_uv=False)
-  return {"rank": np.exp(stats.entropy(values)), "scale": unit.std(0).sum() / np.sqrt(z.shape[1])}
+  pairs = [
+    unit[i] @ unit[j] for i, j in itertools.permutations(range(len(z)), 2) if labels[i] == labels[j]
+  ]
+  return {
+    "rank": np.exp(stats.entropy(values)),
+    "scale": unit.std(0).sum() / np.sqrt(z.shape[1]),
+    "tolerance": np.mean(pairs),
+  }
 
 
 def test_signs_of_collapse():
   check_kernel(
     signs,
-    (Z,),
+    (Z, LABELS),
     oracle=oracle,
     batch_coupled=True,
     detached=(0,),
-    extreme=[(0 * Z,), (1e18 * Z,), (1e-18 * Z,)],
+    extreme=[(scale * Z, LABELS) for scale in (0, 1e18, 1e-18)],
     bad_inputs=[
-      ((Z.astype(int),), {}, TypeError, "z must be a floating point"),
-      ((Z[0],), {}, ValueError, "z must have 2 axes"),
+      ((Z.astype(int), LABELS), {}, TypeError, "z must be a floating point"),
+      ((Z[0], LABELS), {}, ValueError, "z must have 2 axes"),
+      ((Z, LABELS[:3]), {}, ValueError, r"labels must have shape \(16,\)"),
     ],
   )
 
@@ -44,11 +61,16 @@ def test_signs_of_collapse():
 def test_collapse_and_its_opposite():
   run = jax.jit(signs)
   line = np.outer(RNG.uniform(1, 2, N), np.ones(D))
-  assert run(line)["rank"] == pytest.approx(1, abs=1e-3)
-  assert run(line)["scale"] == pytest.approx(0, abs=1e-3)
-  assert run(1e9 * np.eye(N, D))["rank"] == pytest.approx(D, rel=1e-4)
-  sphere = run(np.random.default_rng(1).standard_normal((4000, D)))
-  assert sphere["scale"] == pytest.approx(1, abs=0.02)
+  found = run(line, LABELS)
+  assert float(found["rank"]) == pytest.approx(1, abs=1e-3)
+  assert float(found["scale"]) == pytest.approx(0, abs=1e-3)
+  assert float(found["tolerance"]) == pytest.approx(1, abs=1e-6)
+  found = run(1e9 * np.eye(N, D), np.arange(N) // 2)
+  assert float(found["rank"]) == pytest.approx(D, rel=1e-4)
+  assert float(found["tolerance"]) == 0
+  sphere = np.random.default_rng(1).standard_normal((4000, D))
+  assert float(relative_scale(sphere)) == pytest.approx(1, abs=0.02)
+  assert float(tolerance(Z[:3], np.arange(3), num_classes=3)) == 0  # no pair
 
 
 def test_neighbours_are_those_of_scikit_learn():

@@ -73,6 +73,26 @@ def log_sums(
   return rows, jax.nn.logsumexp(columns, axis=1)
 
 
+def log_potentials(
+  x: ArrayLike,
+  y: ArrayLike,
+  t: ArrayLike,
+  *,
+  axis_name: str | None,
+  block_size: int | None,
+) -> jax.Array:
+  """log sum_j exp(-t |x_i - y_j|^2) over j != i of all devices, shape (rows of this device,)."""
+  dtype = wide_dtype(x, y)
+  x, y = (jnp.asarray(array, dtype) for array in (x, y))
+  half = lambda array: -0.5 * jnp.sum(jnp.square(array), axis=1, keepdims=True)
+  ones = jnp.ones_like(half(x))
+  # Products of these rows and columns are -|x_i - y_j|^2 / 2.
+  rows, columns = jnp.hstack([x, half(x), ones]), jnp.hstack([y, ones, half(y)])
+  scale = 2 * jnp.asarray(t)
+  (sums,), _ = log_sums([rows], [columns], scale, axis_name=axis_name, block_size=block_size)
+  return sums
+
+
 def softplus_sums(
   x: Views,
   y: Views,

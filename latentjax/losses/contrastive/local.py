@@ -7,10 +7,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
-  check_float,
+  check_alike,
   check_positive_int,
-  check_rank,
-  check_same_shape,
   wide_dtype,
 )
 from latentjax.losses.contrastive.redundancy import vicreg_loss
@@ -77,9 +75,7 @@ def vicregl_loss(
   arrays = {"maps_1": maps_1, "maps_2": maps_2}
   places = {"positions_1": positions_1, "positions_2": positions_2}
   for pair in (arrays, places):
-    check_float(**pair)
-    check_rank(3, **pair)
-    check_same_shape(**pair)
+    check_alike(3, **pair)
   if jnp.shape(maps_1)[:2] != jnp.shape(positions_1)[:2]:
     raise ValueError(
       f"positions must be those of the {jnp.shape(maps_1)[:2]} places, got {jnp.shape(positions_1)}"

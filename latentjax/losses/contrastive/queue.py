@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
+  check_alike,
   check_float,
   check_positive_int,
   check_range,
   check_rank,
-  check_same_shape,
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows
@@ -36,7 +36,9 @@ class Queue(NamedTuple):
 
 
 def init_queue(key: jax.Array, *, size: int, dim: int) -> Queue:
-  """A queue of random directions.
+  r"""A queue of random directions.
+
+  .. math:: q_j \sim U(S^{D - 1})
 
   Args:
     key: random key.
@@ -53,13 +55,21 @@ def init_queue(key: jax.Array, *, size: int, dim: int) -> Queue:
   Example:
     >>> init_queue(jax.random.key(0), size=6, dim=2).rows.shape
     (6, 2)
+
+  References:
+    He et al., Momentum Contrast for Unsupervised Visual Representation Learning, 2020.
+      arXiv:1911.05722
   """
   check_positive_int(size=size, dim=dim)
   return Queue(l2_normalize(jax.random.normal(key, (size, dim))), jnp.int32(0))
 
 
 def update_queue(queue: Queue, keys: ArrayLike, *, axis_name: str | None = None) -> Queue:
-  """The queue after a batch, which has taken the place of the oldest rows.
+  r"""The queue after a batch, which has taken the place of the oldest rows.
+
+  .. math:: q_{(o + i) \bmod Q} \leftarrow k_i, \qquad o \leftarrow (o + B) \bmod Q
+
+  with the index o of the oldest row.
 
   Args:
     queue: before the batch.
@@ -128,9 +138,7 @@ def moco_loss(
     He et al., Momentum Contrast for Unsupervised Visual Representation Learning, 2020.
       arXiv:1911.05722
   """
-  check_float(queries=queries, keys=keys)
-  check_rank(2, queries=queries)
-  check_same_shape(queries=queries, keys=keys)
+  check_alike(2, queries=queries, keys=keys)
   _check_width(queries, negatives=negatives)
   check_range(0.0, strict=True, temperature=temperature)
   dtype = wide_dtype(queries, keys, negatives)
