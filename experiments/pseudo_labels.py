@@ -8,8 +8,8 @@ Expected: the share of negatives of the anchor's class falls by a quarter at lea
 the linear probe's test accuracy is at least that of random batches of the same size; true labels, the upper
 reference, leave at most 1 % of such negatives (classes are not equally large).
 Note: 10,000 images of 14 x 14 pixels (means of 2 x 2), ten to a batch, in ten clusters of one autoencoder
-for all seeds; the probe learns from 5,000 of them, and 5,000 test images judge it. What pseudo-labels gain over random
-batches is less than its standard error here; true labels gain 2.8 %.
+for all seeds; the probe learns from 5,000 of them, and 5,000 test images judge it.
+What pseudo-labels gain over random batches is less than its standard error here; true labels gain 2.8 %.
 Time: two minutes on two CPU cores.
 """
 
