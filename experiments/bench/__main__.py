@@ -8,7 +8,14 @@ import tyro
 
 from experiments.bench.rounds import WorkerError
 
-BENCHMARKS = ("iwae_k50", "vae_losses", "vae_mlp", "vae_objectives")
+BENCHMARKS = (
+  "contrastive_losses",
+  "contrastive_speed",
+  "iwae_k50",
+  "vae_losses",
+  "vae_mlp",
+  "vae_objectives",
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -16,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
   modules = {name: importlib.import_module(f"experiments.bench.{name}") for name in BENCHMARKS}
   if not argv or argv[0] not in modules:
     print("python -m experiments.bench NAME [--flag=value ...]   (NAME --help lists its flags)\n")
-    print("\n".join(f"  {n:14} {(m.__doc__ or '').splitlines()[0]}" for n, m in modules.items()))
+    print("\n".join(f"  {n:18} {(m.__doc__ or '').splitlines()[0]}" for n, m in modules.items()))
     return 0 if not argv or argv[0] in ("-h", "--help") else 2
   name, *flags = argv
   try:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import expit, ive, loggamma, logsumexp
 
-from experiments.bench.rounds import WorkerError
+from experiments.bench.peer_values import ask
 from experiments.harness.cli import EXPERIMENTS
 from latentjax import objectives
 from latentjax.densities import bernoulli, gaussian, von_mises_fisher
@@ -239,32 +237,13 @@ def equations(a: dict[str, np.ndarray]) -> dict[str, float]:
   return {name: float(np.mean(values)) for name, values in out.items()}
 
 
-def theirs(config: Config, arrays: dict[str, np.ndarray]) -> dict[str, float]:
-  """pythae's losses, from a process in its environment."""
-  with tempfile.TemporaryDirectory() as scratch:
-    path = Path(scratch) / "arrays.npz"
-    np.savez(path, **arrays)
-    command = [str(config.torch_python.expanduser().absolute()), "-m"]
-    done = subprocess.run(
-      [*command, "experiments.bench.vae_losses_pythae", str(path)],
-      cwd=EXPERIMENTS.parent,
-      capture_output=True,
-      text=True,
-    )
-  if done.returncode:
-    raise WorkerError(f"pythae's side failed:\n{done.stderr[-2000:]}")
-  return json.loads(done.stdout.splitlines()[-1])
-
-
 def run(config: Config) -> int:
   """Compare; 0 if ours equals the equation everywhere."""
-  if not config.torch_python.expanduser().is_file():
-    raise ValueError(f"torch_python: got {config.torch_python}, wanted a Python that has pythae")
   arrays = problem()
   values = {
     "equation": equations(arrays),
     "latentjax": ours(arrays),
-    "pythae": theirs(config, arrays),
+    "pythae": ask(config.torch_python, "vae_losses_pythae", arrays),
   }
   names = list(values["pythae"])
   right = {

@@ -12,6 +12,7 @@ from latentjax.losses import (
   routing,
   score_function,
   smoothness,
+  words,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
   "routing",
   "score_function",
   "smoothness",
+  "words",
 ]

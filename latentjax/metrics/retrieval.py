@@ -8,10 +8,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
-  check_float,
+  check_alike,
   check_positive_int,
-  check_rank,
-  check_same_shape,
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows, device_mean, row_offset
@@ -75,9 +73,7 @@ def prediction_retrieval(
     Garrido, Najman & LeCun, Self-Supervised Learning of Split Invariant Equivariant
       Representations, 2023. arXiv:2302.10283
   """
-  check_float(predicted=predicted, targets=targets)
-  check_rank(2, predicted=predicted)
-  check_same_shape(predicted=predicted, targets=targets)
+  check_alike(2, predicted=predicted, targets=targets)
   check_positive_int(block_size=block_size)
   for number in k:
     check_positive_int(k=number)

@@ -10,6 +10,7 @@ from latentjax.objectives.conditional import ConditionedModel, conditional
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
+from latentjax.objectives.cvib import cvib
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.dts import dts
 from latentjax.objectives.edit_vae import EditModel, edit_vae
@@ -31,6 +32,7 @@ from latentjax.objectives.m2_vae import m2_vae
 from latentjax.objectives.manifold_vae import ManifoldModel, hyperspherical_vae, manifold_vae
 from latentjax.objectives.masked import i_jepa, mae
 from latentjax.objectives.matching import info_vae, wae_mmd
+from latentjax.objectives.multi_crop import DinoState, dino, lejepa, multi_view
 from latentjax.objectives.multimodal import (
   Modality,
   MultimodalModel,
@@ -45,6 +47,7 @@ from latentjax.objectives.obow import BowState, obow
 from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
+from latentjax.objectives.queued import MocoState, moco, nnclr
 from latentjax.objectives.sie import sie
 from latentjax.objectives.sigma_vae import sigma_vae
 from latentjax.objectives.teacher import (
@@ -66,11 +69,13 @@ __all__ = [
   "BowState",
   "ConditionalModel",
   "ConditionedModel",
+  "DinoState",
   "EditModel",
   "FullGaussianMixture",
   "GradientOrigin",
   "LatentModel",
   "ManifoldModel",
+  "MocoState",
   "Modality",
   "MultimodalModel",
   "Posterior",
@@ -91,6 +96,8 @@ __all__ = [
   "context_encoding_vae",
   "cosine_momentum",
   "cpl_mix_vae",
+  "cvib",
+  "dino",
   "dip_vae",
   "dts",
   "edit_vae",
@@ -111,14 +118,18 @@ __all__ = [
   "iwae",
   "jmvae",
   "joint_vae",
+  "lejepa",
   "m2_vae",
   "mae",
   "manifold_vae",
   "mixture_prior",
   "mmvae",
+  "moco",
   "mopoe",
+  "multi_view",
   "mvae",
   "mvtcae",
+  "nnclr",
   "obow",
   "physics_vae",
   "pulaski",

@@ -17,6 +17,8 @@ from latentjax.losses.information import (
   cs_divergence,
   cs_information,
   hsic,
+  hsic_bottleneck_loss,
+  normalized_hsic,
 )
 
 B, D, E = 8, 3, 2
@@ -63,6 +65,46 @@ def test_hsic():
       (args, {"estimator": "exact"}, ValueError, "estimator must be one of"),
     ],
   )
+
+
+def shared_directions(x, y, h_x, h_y, epsilon):
+  """Cosines of the eigenvectors of the centred Gram matrices, weighted by the eigenvalues."""
+  centring = np.eye(len(x)) - 1 / len(x)
+  pairs = [np.linalg.eigh(centring @ gram(a, a, h) @ centring) for a, h in ((x, h_x), (y, h_y))]
+  share_x, share_y = (values / (values + epsilon * len(x)) for values, _ in pairs)
+  return share_x @ (pairs[0][1].T @ pairs[1][1]) ** 2 @ share_y
+
+
+def test_hsic_bottleneck():
+  z = np.tanh(X[:, ::-1] - 5)
+  args = (z, X, Y)
+  check_kernel(
+    hsic_bottleneck_loss,
+    args,
+    kwargs={"beta": 2.0, "bandwidth_x": H, "epsilon": 1e-2},
+    oracle=lambda z, x, y, **_: (
+      shared_directions(z, x, 25 * D, H, 1e-2) - 2 * shared_directions(z, y, 25 * D, 25 * E, 1e-2)
+    ),
+    batch_coupled=True,
+    rtol=1e-4,
+    atol=1e-5,
+    extreme=[(1e3 * z, -1e3 * X, Y), (0 * z, 0 * X, 0 * Y)],
+    bad_inputs=[
+      ((z.astype(int), X, Y), {}, TypeError, "z must be a floating point"),
+      ((z[:4], X, Y), {}, ValueError, "z and x and y must have the same number of rows"),
+      (args, {"beta": -1.0}, ValueError, "beta must be in"),
+      (args, {"bandwidth_z": 0.0}, ValueError, "bandwidth_z must be in"),
+      (args, {"epsilon": 0.0}, ValueError, "epsilon must be in"),
+    ],
+  )
+
+
+def test_normalized_hsic_counts_directions():
+  """Of points far apart all but one, whatever the scales; of a constant none."""
+  run = jax.jit(normalized_hsic)
+  far = 100 * np.arange(B, dtype=np.float32)[:, None]
+  np.testing.assert_allclose(run(far, far[::-1] ** 2), B - 1, rtol=1e-3)
+  np.testing.assert_allclose(run(far, 0 * far), 0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

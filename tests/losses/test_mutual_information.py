@@ -12,6 +12,7 @@ from split import check_split
 from latentjax.collectives import device_mean
 from latentjax.losses.information import (
   MineState,
+  bayes_loss,
   ceb_loss,
   club_bound,
   donsker_varadhan_bound,
@@ -243,13 +244,19 @@ def test_mine_averages_the_partition_function():
 
 def test_bottlenecks():
   def losses(nll, kl, log_backward):
-    return vib_loss(nll, kl, beta=0.1), ceb_loss(kl, log_backward, -nll, gamma=2.0)
+    whole = jnp.sum(log_backward)
+    bayes = bayes_loss(nll, whole, num_examples=5)
+    return vib_loss(nll, kl, beta=0.1), ceb_loss(kl, log_backward, -nll, gamma=2.0), bayes
 
   args = tuple(RNG.standard_normal((3, B)))
   check_kernel(
     losses,
     args,
-    oracle=lambda nll, kl, backward: (nll + kl / 10, (kl - backward) + nll + nll),
+    oracle=lambda nll, kl, backward: (
+      nll + kl / 10,
+      (kl - backward) + nll + nll,
+      nll + backward.mean() * B / 5,
+    ),
     bad_inputs=[
       ((args[0].astype(int), *args[1:]), {}, TypeError, "nll must be a floating point"),
       ((args[0][:3], *args[1:]), {}, ValueError, "nll and kl must have the same shape"),
@@ -260,3 +267,7 @@ def test_bottlenecks():
     vib_loss(*args[:2], beta=-1.0)
   with pytest.raises(ValueError, match="gamma must be in"):
     ceb_loss(*args, gamma=-1.0)
+  with pytest.raises(ValueError, match="kl_params must have 0 axes"):
+    bayes_loss(*args[:2], num_examples=5)
+  with pytest.raises(ValueError, match="num_examples must be a positive"):
+    bayes_loss(args[0], args[1][0], num_examples=0)

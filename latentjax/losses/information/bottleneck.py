@@ -1,12 +1,19 @@
-"""Information bottlenecks by variational bounds, per example."""
+"""Information bottlenecks and Bayesian inference by variational bounds, per example."""
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_same_shape, wide_dtype
+from latentjax.checks import (
+  check_float,
+  check_positive_int,
+  check_range,
+  check_rank,
+  check_same_shape,
+  wide_dtype,
+)
 
-__all__ = ["ceb_loss", "vib_loss"]
+__all__ = ["bayes_loss", "ceb_loss", "vib_loss"]
 
 
 def vib_loss(nll: ArrayLike, kl: ArrayLike, *, beta: ArrayLike = 1e-3) -> jax.Array:
@@ -43,6 +50,44 @@ def vib_loss(nll: ArrayLike, kl: ArrayLike, *, beta: ArrayLike = 1e-3) -> jax.Ar
   check_range(low=0.0, beta=beta)
   dtype = wide_dtype(nll, kl)
   return jnp.asarray(nll, dtype) + jnp.asarray(beta, dtype) * jnp.asarray(kl, dtype)
+
+
+def bayes_loss(nll: ArrayLike, kl_params: ArrayLike, *, num_examples: int) -> jax.Array:
+  r"""Variational Bayesian loss of a network with uncertain parameters, in nats; to be minimised.
+
+  .. math:: -E_{q(\theta)}[\log p(y|x, \theta)] + \frac{1}{N} \, KL(q(\theta) \,\|\, p(\theta))
+
+  N times its mean over the data is the negative evidence lower bound. Where `vib_loss` gives every
+  input a posterior q(z|x) of its own, which guards against the chance in its labels, this guards
+  against the chance in the inputs too; with neither divergence it is the empirical risk. A network that
+  sees M labels of every input weighs vib_loss's divergence with beta = 1 / M, as this does with N.
+
+  Args:
+    nll: -log p(y|x, theta) in nats at samples of theta, or its mean over samples, shape (B,) or any
+      other.
+    kl_params: divergence of q(theta) from the prior in nats, summed over all parameters, a scalar.
+    num_examples: N, labels in the whole data set, positive.
+
+  Returns:
+    Loss in nats, the shape of nll, float32 or wider. Gradient flows to both arguments.
+
+  Raises:
+    TypeError: if an argument is not floating point or num_examples is not an integer.
+    ValueError: if kl_params is not a scalar or num_examples is below 1.
+
+  Example:
+    >>> bayes_loss(jnp.array([0.5, 1.0]), jnp.array(20.0), num_examples=10).tolist()
+    [2.5, 3.0]
+
+  References:
+    Blundell et al., Weight Uncertainty in Neural Networks, 2015. arXiv:1505.05424
+    Alemi, Morningstar, Poole, Fischer & Dillon, VIB is Half Bayes, 2020. arXiv:2011.08711
+  """
+  check_float(nll=nll, kl_params=kl_params)
+  check_rank(0, kl_params=kl_params)
+  check_positive_int(num_examples=num_examples)
+  dtype = wide_dtype(nll, kl_params)
+  return jnp.asarray(nll, dtype) + jnp.asarray(kl_params, dtype) / num_examples
 
 
 def ceb_loss(

@@ -7,11 +7,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
-  check_float,
+  check_alike,
   check_positive_int,
   check_range,
-  check_rank,
-  check_same_shape,
   wide_dtype,
 )
 from latentjax.collectives import draw_rows
@@ -124,9 +122,7 @@ def mae_loss(
   References:
     He et al., Masked Autoencoders Are Scalable Vision Learners, 2022. arXiv:2111.06377
   """
-  check_float(prediction=prediction, target=target)
-  check_rank(3, prediction=prediction)
-  check_same_shape(prediction=prediction, target=target)
+  check_alike(3, prediction=prediction, target=target)
   check_range(0.0, strict=True, eps=eps)
   dtype = wide_dtype(prediction, target)
   target = jax.lax.stop_gradient(jnp.asarray(target, dtype))
