@@ -22,7 +22,7 @@ def step(z_1, z_2, g, weights, axis_name=None):
   prediction = hyper_linear(z_1[:, D - E :], g, weights)
   loss = sie_loss(z_1, z_2, prediction, axis_name=axis_name)
   found = prediction_retrieval(
-    prediction, z_2[:, D - E :], k=(1, 3), block_size=3, axis_name=axis_name
+    prediction, z_2[:, D - E :], k=(1, 3), block_size=4, axis_name=axis_name
   )
   return {
     "at_1": found.hits[0],

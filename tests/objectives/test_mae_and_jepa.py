@@ -99,12 +99,7 @@ def test_what_fills_up_a_list_does_not_matter():
 
   @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
   def run(params):
-    loss = lambda params, m: m.objective(params, m.init_state(params), KEY, {"image": IMAGE})[0]
-    return loss(params, models[0]), *jax.value_and_grad(loss)(params, models[1])
+    loss = lambda m: m.objective(params, m.init_state(params), KEY, {"image": IMAGE})[0]
+    return [loss(m) for m in models]
 
-  all_loss, loss, grads = run(params)
-  np.testing.assert_allclose(all_loss, loss, rtol=1e-5)
-  for path, grad in jax.tree.leaves_with_path(grads):
-    name = jax.tree_util.keystr(path)
-    # A bias of the keys adds the same to all scores of a query.
-    assert np.any(np.abs(grad) > 1e-5) or "['key']['bias']" in name, name
+  np.testing.assert_allclose(*run(params), rtol=1e-5)
