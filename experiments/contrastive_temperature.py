@@ -5,11 +5,16 @@ Claim (Wang & Liu 2021, abstract and sections 3 to 5): a low temperature spreads
 temperature in between. A loss on the hardest negatives alone is uniform at a high temperature too, and its
 features do not suffer there.
 Command: python -m experiments contrastive_temperature --data_dir=DIR
-Expected, on MNIST with temperatures 0.05, 0.2, 1 and 5: uniformity (lower is more even) rises and tolerance
-rises with every step in temperature; probe accuracy at the better of the middle ones at least that of either
-end; at temperature 1 the loss on the 8 hardest of 127 negatives is more uniform than the one on all, and its
-probe accuracy at least the latter's. Uniformity and tolerance are those of normalised embeddings of test
-images, the loss being on these; the probe is on the encoder's features.
+Expected, on MNIST with the paper's temperatures 0.07, 0.3, 0.7 and 1: uniformity (lower is more even) rises
+and tolerance rises with every step in temperature; probe accuracy at the better of the middle ones at least
+that of either end; at temperature 1 the loss on the 8 hardest of 127 negatives is more uniform than the one
+on all, and its probe accuracy at least the latter's. Uniformity and tolerance are those of normalised embeddings
+of test images, the loss being on these; the probe is on the encoder's features.
+Set-up: a first run, on embeddings that were not standardised over the batch, with temperatures 0.05, 0.2, 1
+and 5, had the middle best (95.6 %) but no monotone uniformity or tolerance: at 0.05 the cloud kept the offset
+of its initialisation (mean of norm 0.63, against below 0.06), which far negatives have no gradient against,
+and the hardest negatives, at first nearer than the positives, collapsed it. SimCLR's projector ends with a
+batch normalisation, and so does this one now; the paper trains for far longer, from a memory bank.
 Time: about a minute and a half on two CPU cores, three seeds of five runs.
 """
 
@@ -26,6 +31,7 @@ import numpy as np
 from experiments import harness
 from experiments.harness import Claim, Outcome, pictures, ssl
 from latentjax import data
+from latentjax.collectives import device_mean
 from latentjax.losses.contrastive import (
   hard_contrastive_loss,
   info_nce,
@@ -45,7 +51,7 @@ FUNCTIONS = (
   "losses.contrastive.uniformity",
   "metrics.tolerance",
 )
-QUICK = {"steps": 3, "seeds": 2, "probe_examples": 400, "temperatures": (0.05, 1.0)}
+QUICK = {"steps": 3, "seeds": 2, "probe_examples": 400, "temperatures": (0.07, 1.0)}
 PAPER = "Wang & Liu 2021"
 HARD = 1.0  # temperature of the loss on hard negatives
 
@@ -59,7 +65,7 @@ class Config(harness.Config):
   seeds: int = 3
   learning_rate: float = 2e-3
   schedule: str = "cosine"
-  temperatures: tuple[float, ...] = (0.05, 0.2, 1.0, 5.0)
+  temperatures: tuple[float, ...] = (0.07, 0.3, 0.7, 1.0)
   """Temperatures of InfoNCE, rising, 1 among them."""
   num_negatives: int = 8
   """Hard negatives that are kept."""
@@ -67,14 +73,21 @@ class Config(harness.Config):
   """Labelled images that the probe learns from; half as many judge it."""
 
 
+def to_sphere(z: jax.Array, axis_name: str | None = None) -> jax.Array:
+  """Unit vectors of embeddings that are first standardised over the batch."""
+  centred = z - device_mean(jnp.mean(z, axis=0), axis_name)
+  variance = device_mean(jnp.mean(jnp.square(centred), axis=0), axis_name)
+  return l2_normalize(centred * jax.lax.rsqrt(variance + 1e-5))
+
+
 def measure(
   networks: ssl.Networks, parts: tuple[ssl.Images, ssl.Images], params: Any
 ) -> dict[str, jax.Array]:
   """Probe on features; uniformity, tolerance and the negatives' entropy on embeddings."""
   found = ssl.measure(networks.features_fn, params, *parts)
-  z = l2_normalize(networks.embed_fn(params, parts[1].x))
+  z = to_sphere(networks.embed_fn(params, parts[1].x))
   views = jax.vmap(ssl.small_view)(jax.random.split(jax.random.key(3), 128), parts[1].x[:128])
-  pair = z[:128], l2_normalize(networks.embed_fn(params, views))
+  pair = z[:128], to_sphere(networks.embed_fn(params, views))
   entropy = lambda t: jnp.mean(
     jnp.sum(jax.scipy.special.entr(negative_shares(*pair, temperature=t)), axis=1)
   )
@@ -83,7 +96,7 @@ def measure(
     "knn": found["knn"],
     "uniformity": uniformity(z, block_size=500),
     "tolerance": tolerance(z, parts[1].labels, num_classes=10),
-    "entropy of the negatives' shares at 0.05, 1": jnp.stack([entropy(0.05), entropy(1.0)]),
+    "entropy of the negatives' shares at 0.07, 1": jnp.stack([entropy(0.07), entropy(1.0)]),
   }
 
 
@@ -105,7 +118,8 @@ def run(config: Config) -> Outcome:
       """The temperature travels in the model state: one program serves all."""
       fn = partial(loss_fn, temperature=tau, axis_name=config.axis_name)
       both = lambda a, b: (fn(a, b) + fn(b, a)) / 2
-      loss = two_view(networks.embed_fn, lambda *z: both(*map(l2_normalize, z)))
+      sphere = partial(to_sphere, axis_name=config.axis_name)
+      loss = two_view(networks.embed_fn, lambda *z: both(*map(sphere, z)))
       return loss.objective(params, tau, key, batch)
 
     result = train(
