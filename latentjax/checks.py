@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 __all__ = [
+  "check_alike",
   "check_choice",
   "check_float",
   "check_positive_int",
@@ -56,6 +57,19 @@ def check_same_shape(**arrays: ArrayLike) -> None:
   if len(set(shapes.values())) > 1:
     got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     raise ValueError(f"{' and '.join(shapes)} must have the same shape, got {got}")
+
+
+def check_alike(rank: int, **arrays: ArrayLike) -> None:
+  """Refuses arrays that are not floating point, not of `rank` axes, or not of one shape.
+
+  Raises:
+    TypeError: naming the first that is not floating point.
+    ValueError: naming the first array if its rank is another, or all if their shapes differ.
+  """
+  check_float(**arrays)
+  name, array = next(iter(arrays.items()))
+  check_rank(rank, **{name: array})
+  check_same_shape(**arrays)
 
 
 def check_range(

@@ -69,3 +69,13 @@ def test_wide_dtype():
   assert checks.wide_dtype(1.0) == jnp.float32
   with jax.enable_x64(True):
     assert checks.wide_dtype(jnp.zeros(1, jnp.float32), jnp.zeros(1, jnp.float64)) == jnp.float64
+
+
+def test_check_alike():
+  checks.check_alike(2, a=jnp.zeros((3, 1)), b=np.zeros((3, 1)))
+  with pytest.raises(TypeError, match="b must be a floating point array, got int32"):
+    checks.check_alike(1, a=jnp.zeros(3), b=jnp.zeros(3, jnp.int32))
+  with pytest.raises(ValueError, match=r"a must have 2 axes, got shape \(3,\)"):
+    checks.check_alike(2, a=jnp.zeros(3), b=jnp.zeros(3))
+  with pytest.raises(ValueError, match=r"a and b must have the same shape"):
+    checks.check_alike(2, a=jnp.zeros((3, 1)), b=jnp.zeros(3))

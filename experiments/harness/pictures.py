@@ -97,3 +97,44 @@ def curves(
   axes.grid(alpha=0.3)
   axes.legend(frameon=False)
   figure.savefig(path)
+
+
+def panels(
+  path: Path,
+  rows: Sequence[Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]]],
+  *,
+  title: str,
+  x_label: str,
+  y_label: str,
+  y_range: tuple[float, float],
+  reference: tuple[np.ndarray, np.ndarray] | None = None,
+) -> None:
+  """Save rows of panels of curves, all with the same axes.
+
+  Args:
+    path: PNG file.
+    rows: panels by their titles, each a set of named curves (x, y) as `curves` takes them.
+    title: above the picture.
+    x_label: of the x axes.
+    y_label: of the y axes.
+    y_range: lowest and highest y shown.
+    reference: x and y of a dashed curve in every panel.
+  """
+  figure = _figure(2.6 * len(rows[0]), 0.5 + 2.4 * len(rows))
+  grid = figure.subplots(len(rows), len(rows[0]), squeeze=False, sharex=True, sharey=True)
+  for line_of_axes, row in zip(grid, rows):
+    for axes, (name, lines) in zip(line_of_axes, row.items()):
+      for label, (x, y) in lines.items():
+        y = np.asarray(y, np.float64).reshape(len(x), -1)
+        (drawn,) = axes.plot(x, y.mean(axis=1), label=label, linewidth=1.2)
+        axes.fill_between(x, y.min(axis=1), y.max(axis=1), alpha=0.25, color=drawn.get_color())
+      if reference is not None:
+        axes.plot(*reference, linestyle="--", linewidth=1, color="black")
+      axes.set_title(name, fontsize=9)
+      axes.set_ylim(*y_range)
+      axes.grid(alpha=0.3)
+      axes.legend(frameon=False, fontsize=7)
+  figure.supxlabel(x_label, fontsize=9)
+  figure.supylabel(y_label, fontsize=9)
+  figure.suptitle(title, fontsize=11)
+  figure.savefig(path)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import check_alike, check_float, wide_dtype
 
 __all__ = ["combine"]
 
@@ -50,9 +50,7 @@ def combine(
       arXiv:1802.05335
     Cao & Fleet, Generalized Product of Experts, 2014. arXiv:1410.7827
   """
-  check_float(mean=mean, log_scale=log_scale)
-  check_rank(3, mean=mean)
-  check_same_shape(mean=mean, log_scale=log_scale)
+  check_alike(3, mean=mean, log_scale=log_scale)
   if jnp.result_type(mask) != jnp.bool_:
     check_float(mask=mask)
   if jnp.shape(mask) != jnp.shape(mean)[:2]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
-  check_float,
+  check_alike,
   check_range,
   check_rank,
   check_same_shape,
@@ -195,9 +195,7 @@ def _members(
   axis_name: str | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, int]:
   """Checked rows of all devices, the local groups, the groups of all rows and their number at most."""
-  check_float(mean=mean, log_scale=log_scale)
-  check_rank(2, mean=mean)
-  check_same_shape(mean=mean, log_scale=log_scale)
+  check_alike(2, mean=mean, log_scale=log_scale)
   if jnp.shape(group) != jnp.shape(mean)[:1]:
     raise ValueError(f"group must have shape {jnp.shape(mean)[:1]}, got {jnp.shape(group)}")
   dtype = wide_dtype(mean, log_scale)

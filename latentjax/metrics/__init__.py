@@ -1,8 +1,10 @@
 """What a trained model is measured by."""
 
+from latentjax.metrics.adaptive_retrieval import adaptive_retrieval, retrieval_cost
 from latentjax.metrics.calibration import expected_calibration_error
-from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale
+from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale, tolerance
 from latentjax.metrics.identifiability import mean_correlation_coefficient
+from latentjax.metrics.modalities import ModalityGap, modality_gap
 from latentjax.metrics.posterior import ActiveUnits, active_units
 from latentjax.metrics.representations import (
   TotalCorrelations,
@@ -10,17 +12,25 @@ from latentjax.metrics.representations import (
   mean_sampled_correlations,
   variable_types,
 )
+from latentjax.metrics.retrieval import Retrieval, prediction_retrieval
 
 __all__ = [
   "ActiveUnits",
+  "ModalityGap",
+  "Retrieval",
   "TotalCorrelations",
   "VariableTypes",
   "active_units",
+  "adaptive_retrieval",
   "effective_rank",
   "expected_calibration_error",
   "knn_predict",
   "mean_correlation_coefficient",
   "mean_sampled_correlations",
+  "modality_gap",
+  "prediction_retrieval",
   "relative_scale",
+  "retrieval_cost",
+  "tolerance",
   "variable_types",
 ]

@@ -8,7 +8,7 @@ from latentjax.checks import check_float, check_positive_int, check_range, check
 from latentjax.collectives import all_gather_rows, device_mean
 from latentjax.losses.contrastive import l2_normalize
 
-__all__ = ["effective_rank", "knn_predict", "relative_scale"]
+__all__ = ["effective_rank", "knn_predict", "relative_scale", "tolerance"]
 
 
 def knn_predict(
@@ -56,11 +56,7 @@ def knn_predict(
   check_rank(2, queries=queries, database=database)
   check_positive_int(num_classes=num_classes, num_neighbours=num_neighbours, block_size=block_size)
   check_range(0.0, strict=True, temperature=temperature)
-  labels = jnp.asarray(labels)
-  if not jnp.issubdtype(labels.dtype, jnp.integer):
-    raise TypeError(f"labels must be integers, got {labels.dtype}")
-  if labels.shape != jnp.shape(database)[:1]:
-    raise ValueError(f"labels must have shape {jnp.shape(database)[:1]}, got {labels.shape}")
+  labels = _as_labels(labels, jnp.shape(database)[:1])
   if jnp.shape(queries)[1] != jnp.shape(database)[1]:
     raise ValueError(
       f"queries and database must have the same width, got {jnp.shape(queries)} and "
@@ -148,6 +144,62 @@ def relative_scale(z: ArrayLike, *, axis_name: str | None = None) -> jax.Array:
   centred = z - device_mean(jnp.mean(z, axis=0), axis_name)
   variance = device_mean(jnp.mean(jnp.square(centred), axis=0), axis_name)
   return jnp.sum(jnp.sqrt(variance)) / z.shape[1] ** 0.5
+
+
+def tolerance(
+  z: ArrayLike, labels: ArrayLike, *, num_classes: int, axis_name: str | None = None
+) -> jax.Array:
+  r"""Mean cosine of two different examples of the same class.
+
+  .. math::
+
+    \frac{\sum_{i \ne j} 1[y_i = y_j] \, \bar z_i^\top \bar z_j}{\sum_{i \ne j} 1[y_i = y_j]}
+    = \frac{\sum_c \|\sum_{y_i = c} \bar z_i\|^2 - B}{\sum_c n_c^2 - B}, \qquad \bar z = z / \|z\|
+
+  High where a contrastive loss has not torn apart what belongs together; uniformity is its opponent.
+  Deviation: the paper averages over all pairs, those of other classes counting as 0, and of an
+  example with itself; this is the mean over the pairs that count.
+
+  Args:
+    z: embeddings of any norm, shape (B, D).
+    labels: classes in [0, num_classes), int, shape (B,).
+    num_classes: number of classes.
+    axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
+
+  Returns:
+    Scalar in [-1, 1], the same on every device; 0 if no two examples share a class. Detached.
+
+  Raises:
+    TypeError: if z is not floating point, the labels are not integers, or num_classes is not one.
+    ValueError: if the shapes do not fit or num_classes is not positive.
+
+  Example:
+    >>> z = jnp.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+    >>> float(tolerance(z, jnp.array([0, 0, 1]), num_classes=2))
+    1.0
+
+  References:
+    Wang & Liu, Understanding the Behaviour of Contrastive Loss, 2021. arXiv:2012.09740
+  """
+  z = l2_normalize(_rows(z))
+  check_positive_int(num_classes=num_classes)
+  labels = _as_labels(labels, z.shape[:1])
+  member = jax.nn.one_hot(labels, num_classes, dtype=z.dtype)
+  size = z.shape[0] * (1 if axis_name is None else jax.lax.axis_size(axis_name))
+  counts = size * device_mean(jnp.mean(member, axis=0), axis_name)
+  sums = size * device_mean(jnp.matmul(member.T, z, precision="highest") / z.shape[0], axis_name)
+  self_products = size * device_mean(jnp.mean(jnp.sum(jnp.square(z), axis=1)), axis_name)
+  pairs = jnp.sum(counts * (counts - 1))
+  return jnp.where(pairs > 0, jnp.sum(jnp.square(sums)) - self_products, 0) / jnp.maximum(pairs, 1)
+
+
+def _as_labels(labels: ArrayLike, shape: tuple[int, ...]) -> jax.Array:
+  labels = jnp.asarray(labels)
+  if not jnp.issubdtype(labels.dtype, jnp.integer):
+    raise TypeError(f"labels must be integers, got {labels.dtype}")
+  if labels.shape != shape:
+    raise ValueError(f"labels must have shape {shape}, got {labels.shape}")
+  return labels
 
 
 def _rows(z: ArrayLike) -> jax.Array:

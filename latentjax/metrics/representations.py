@@ -6,7 +6,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import (
+  check_alike,
+  check_range,
+  wide_dtype,
+)
 from latentjax.collectives import all_gather_rows
 
 __all__ = ["TotalCorrelations", "VariableTypes", "mean_sampled_correlations", "variable_types"]
@@ -155,8 +159,6 @@ def _total_correlation(covariance: jax.Array, keep: jax.Array) -> jax.Array:
 
 
 def _checked(mean: ArrayLike, log_scale: ArrayLike) -> tuple[jax.Array, jax.Array]:
-  check_float(mean=mean, log_scale=log_scale)
-  check_rank(2, mean=mean)
-  check_same_shape(mean=mean, log_scale=log_scale)
+  check_alike(2, mean=mean, log_scale=log_scale)
   dtype = wide_dtype(mean, log_scale)
   return jnp.asarray(mean, dtype), jnp.asarray(log_scale, dtype)

@@ -4,6 +4,7 @@ from latentjax.models.conv import ConvDecoder, ConvEncoder
 from latentjax.models.mlp import MLP, BatchNormMLP, MLPDecoder, MLPEncoder
 from latentjax.models.networks import Networks, conv_vae, mlp_vae
 from latentjax.models.recurrent import GRUDecoder, GRUEncoder
+from latentjax.models.transformer import PatchPredictor, PatchTransformer
 
 __all__ = [
   "MLP",
@@ -15,6 +16,8 @@ __all__ = [
   "MLPDecoder",
   "MLPEncoder",
   "Networks",
+  "PatchPredictor",
+  "PatchTransformer",
   "conv_vae",
   "mlp_vae",
 ]

@@ -30,7 +30,9 @@ from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
 from latentjax.objectives.m2_vae import m2_vae
 from latentjax.objectives.manifold_vae import ManifoldModel, hyperspherical_vae, manifold_vae
+from latentjax.objectives.masked import i_jepa, mae
 from latentjax.objectives.matching import info_vae, wae_mmd
+from latentjax.objectives.multi_crop import DinoState, dino, lejepa, multi_view
 from latentjax.objectives.multimodal import (
   Modality,
   MultimodalModel,
@@ -41,9 +43,12 @@ from latentjax.objectives.multimodal import (
   mvae,
   mvtcae,
 )
+from latentjax.objectives.obow import BowState, obow
 from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
+from latentjax.objectives.queued import MocoState, moco, nnclr
+from latentjax.objectives.sie import sie
 from latentjax.objectives.sigma_vae import sigma_vae
 from latentjax.objectives.teacher import (
   Teacher,
@@ -61,13 +66,16 @@ __all__ = [
   "AlignedModel",
   "Autoencoder",
   "BoundTerms",
+  "BowState",
   "ConditionalModel",
   "ConditionedModel",
+  "DinoState",
   "EditModel",
   "FullGaussianMixture",
   "GradientOrigin",
   "LatentModel",
   "ManifoldModel",
+  "MocoState",
   "Modality",
   "MultimodalModel",
   "Posterior",
@@ -89,6 +97,7 @@ __all__ = [
   "cosine_momentum",
   "cpl_mix_vae",
   "cvib",
+  "dino",
   "dip_vae",
   "dts",
   "edit_vae",
@@ -101,6 +110,7 @@ __all__ = [
   "hierarchical_capacitron",
   "hierarchical_iwae",
   "hyperspherical_vae",
+  "i_jepa",
   "idvae",
   "info_vae",
   "init_teacher",
@@ -108,16 +118,23 @@ __all__ = [
   "iwae",
   "jmvae",
   "joint_vae",
+  "lejepa",
   "m2_vae",
+  "mae",
   "manifold_vae",
   "mixture_prior",
   "mmvae",
+  "moco",
   "mopoe",
+  "multi_view",
   "mvae",
   "mvtcae",
+  "nnclr",
+  "obow",
   "physics_vae",
   "pulaski",
   "rae",
+  "sie",
   "sigma_vae",
   "simsiam",
   "tc_vae",

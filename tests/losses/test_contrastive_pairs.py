@@ -22,6 +22,7 @@ from scipy.spatial import distance
 from latentjax.losses.contrastive import (
   alignment,
   clip_loss,
+  cross_uniformity,
   dcl_loss,
   info_nce,
   l2_normalize,
@@ -101,7 +102,7 @@ def test_clip_loss():
   check_kernel(
     loss,
     (X, Y, scale),
-    kwargs={"label_smoothing": 0.1},
+    kwargs={"label_smoothing": 0.1, "block_size": 2},
     oracle=clip_oracle,
     batch_axes=(0, 0, None),
     batch_coupled=True,
@@ -122,7 +123,7 @@ def test_siglip_loss():
   check_kernel(
     loss,
     (X, Y, *scalars),
-    kwargs=BLOCK,
+    kwargs={"block_size": 2},  # 8 devices: the second of two blocks is filled up
     oracle=siglip_oracle,
     batch_axes=(0, 0, None, None),
     batch_coupled=True,
@@ -153,19 +154,29 @@ def test_sup_con():
   )
 
 
-def test_uniformity():
+def test_uniformity_of_one_set_and_of_two():
+  def losses(u, v, **kwargs):
+    return uniformity(u, **kwargs), cross_uniformity(u, v, **BLOCK, **kwargs)
+
+  def oracle(u, v, t):
+    apart = [distance.euclidean(u[i], v[j]) for i in range(len(u)) for j in range(len(u)) if i != j]
+    means = np.mean(np.exp(-t * distance.pdist(u) ** 2)), np.mean(np.exp(-t * np.square(apart)))
+    return tuple(np.log(means))
+
   check_kernel(
-    uniformity,
-    (X,),
+    losses,
+    (X, Y),
     kwargs={"t": 3.0},
-    oracle=lambda z, t, **_: np.log(np.mean(np.exp(-t * distance.pdist(z) ** 2))),
+    oracle=oracle,
     batch_coupled=True,
-    extreme=[(1e3 * X,), (0 * X,)],
+    extreme=EXTREME,
     bad_inputs=[
-      ((X.astype(int),), {}, TypeError, "z must be a floating point"),
-      ((X[0],), {}, ValueError, "z must have 2 axes"),
-      ((X[:1],), {}, ValueError, "z must have at least 2 rows"),
-      ((X,), {"t": 0.0}, ValueError, "t must be in"),
+      ((X.astype(int), Y), {}, TypeError, "z must be a floating point"),
+      ((X, Y.astype(int)), {}, TypeError, "text must be a floating point"),
+      ((X[0], Y), {}, ValueError, "z must have 2 axes"),
+      ((X, Y[:5]), {}, ValueError, "image and text must have the same shape"),
+      ((X[:1], Y[:1]), {}, ValueError, "z must have at least 2 rows"),
+      ((X, Y), {"t": 0.0}, ValueError, "t must be in"),
     ],
   )
 

@@ -15,14 +15,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from latentjax.checks import wide_dtype
+from latentjax.losses.contrastive._sweep import over_tiles
 from latentjax.losses.contrastive._tiles import (
   Operands,
   Tiling,
-  over_tiles,
   prepare,
   product,
-  put,
-  take,
 )
 
 LOG_ZERO = -1e30  # the log of an empty sum; finite, so that the difference of two is
@@ -68,11 +66,31 @@ def log_sums(
   rows = tiling.join(rows)[:, 0]
   if not both:
     return rows, jnp.zeros_like(rows[:0])
-  # This device has summed its own rows, for the columns of all: swap with them and add up.
   columns = tiling.join(columns)
-  if axis_name is not None:
+  if axis_name is not None and tiling.ring is None:
+    # This device has summed its own rows, for the columns of all: swap with them and add up.
     columns = jax.lax.all_to_all(columns, axis_name, split_axis=1, concat_axis=1)
   return rows, jax.nn.logsumexp(columns, axis=1)
+
+
+def log_potentials(
+  x: ArrayLike,
+  y: ArrayLike,
+  t: ArrayLike,
+  *,
+  axis_name: str | None,
+  block_size: int | None,
+) -> jax.Array:
+  """log sum_j exp(-t |x_i - y_j|^2) over j != i of all devices, shape (rows of this device,)."""
+  dtype = wide_dtype(x, y)
+  x, y = (jnp.asarray(array, dtype) for array in (x, y))
+  half = lambda array: -0.5 * jnp.sum(jnp.square(array), axis=1, keepdims=True)
+  ones = jnp.ones_like(half(x))
+  # Products of these rows and columns are -|x_i - y_j|^2 / 2.
+  rows, columns = jnp.hstack([x, half(x), ones]), jnp.hstack([y, ones, half(y)])
+  scale = 2 * jnp.asarray(t)
+  (sums,), _ = log_sums([rows], [columns], scale, axis_name=axis_name, block_size=block_size)
+  return sums
 
 
 def softplus_sums(
@@ -91,23 +109,22 @@ def softplus_sums(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _log_sums(tiling: Tiling, both: bool, operands: Operands) -> tuple[jax.Array, jax.Array]:
-  """Log sums of rows (row tiles, size) and of columns (total, size), or of no columns."""
+  """Log sums of rows (row tiles, size) and of columns (column tiles, size), or of no columns."""
   # Largest score so far, and the sum relative to it.
-  empty = lambda *shape: (operands.zeros(*shape) + LOG_ZERO, operands.zeros(*shape))
-  num_columns, column_size = operands.columns.shape[:2]
-  columns = empty(num_columns if both else 0, column_size)
+  empty = lambda tiles: (
+    operands.zeros(*tiles.shape[:2]) + LOG_ZERO,
+    operands.zeros(*tiles.shape[:2]),
+  )
 
   def visit(
-    sums: Any, columns: Any, inputs: Any, tile: jax.Array, scores: jax.Array, column: jax.Array
-  ) -> tuple[Any, Any]:
-    if both:
-      own = _add(tuple(take(part, column) for part in columns), scores, axis=0)
-      columns = tuple(put(part, new, column) for part, new in zip(columns, own))
-    return _add(sums, scores, axis=1), columns
+    rows: tuple, columns: tuple, _: Any, __: Any, ___: Any, ____: Any, scores: jax.Array
+  ) -> tuple[tuple, tuple]:
+    return _add(rows, scores, axis=1), _add(columns, scores, axis=0) if both else ()
 
-  sums = over_tiles(tiling, visit, operands, empty(operands.rows.shape[1]), columns)
-  rows, columns = (top + jnp.log(jnp.where(total > 0, total, 1.0)) for top, total in sums)
-  return rows, columns
+  columns = empty(operands.columns) if both else ()
+  rows, columns = over_tiles(tiling, visit, operands, empty(operands.rows), columns)
+  log = lambda top, total: top + jnp.log(jnp.where(total > 0, total, 1.0))
+  return log(*rows), log(*columns) if both else operands.zeros(0, 0)
 
 
 def _add(sums: tuple, scores: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
@@ -126,15 +143,16 @@ def _log_sums_forward(tiling: Tiling, both: bool, operands: Operands) -> tuple[A
 def _log_sums_backward(tiling: Tiling, both: bool, residuals: tuple, grads: tuple) -> tuple:
   operands, rows, columns = residuals
 
-  def weigh(inputs: tuple, scores: jax.Array, column: jax.Array) -> jax.Array:
-    log_sum, grad = inputs
+  def weigh(of_rows: tuple, of_columns: tuple, scores: jax.Array) -> jax.Array:
+    log_sum, grad = of_rows
     weights = grad[:, None] * jnp.exp(scores - log_sum[:, None])
     if both:
-      log_sum, grad = take(columns, column), take(grads[1], column)
+      log_sum, grad = of_columns
       weights += grad * jnp.exp(scores - log_sum)
     return weights
 
-  return _pull_back(tiling, weigh, operands, (rows, grads[0]))
+  of_columns = (columns, grads[1]) if both else ()
+  return _pull_back(tiling, weigh, operands, (rows, grads[0]), of_columns)
 
 
 _log_sums.defvjp(_log_sums_forward, _log_sums_backward)
@@ -145,11 +163,11 @@ def _softplus_sums(tiling: Tiling, operands: Operands) -> jax.Array:
   """Sums of rows in tiles, (row tiles, size)."""
 
   def visit(
-    sums: jax.Array, columns: Any, inputs: Any, tile: jax.Array, scores: jax.Array, column: Any
+    rows: jax.Array, columns: Any, _: Any, __: Any, ___: Any, ____: Any, scores: jax.Array
   ) -> tuple[jax.Array, Any]:
-    return sums + jnp.sum(jax.nn.softplus(scores), axis=1), columns
+    return rows + jnp.sum(jax.nn.softplus(scores), axis=1), columns
 
-  return over_tiles(tiling, visit, operands, operands.zeros(operands.rows.shape[1]), ())[0]
+  return over_tiles(tiling, visit, operands, operands.zeros(*operands.rows.shape[:2]), ())[0]
 
 
 def _softplus_sums_forward(tiling: Tiling, operands: Operands) -> tuple[jax.Array, Operands]:
@@ -157,7 +175,7 @@ def _softplus_sums_forward(tiling: Tiling, operands: Operands) -> tuple[jax.Arra
 
 
 def _softplus_sums_backward(tiling: Tiling, operands: Operands, grad: jax.Array) -> tuple:
-  def weigh(grad: jax.Array, scores: jax.Array, column: jax.Array) -> jax.Array:
+  def weigh(grad: jax.Array, _: Any, scores: jax.Array) -> jax.Array:
     return grad[:, None] * jax.nn.sigmoid(scores)
 
   return _pull_back(tiling, weigh, operands, grad, bias=True)
@@ -167,26 +185,38 @@ _softplus_sums.defvjp(_softplus_sums_forward, _softplus_sums_backward)
 
 
 def _pull_back(
-  tiling: Tiling, weigh: Callable, operands: Operands, row_inputs: Any, *, bias: bool = False
+  tiling: Tiling,
+  weigh: Callable,
+  operands: Operands,
+  row_inputs: Any,
+  column_inputs: Any = (),
+  *,
+  bias: bool = False,
 ) -> tuple[Operands]:
   """Gradient of the operands, from the weights dL / ds_ij (size, size) of every tile."""
 
   def visit(
-    sums: Any, columns: Any, inputs: Any, tile: jax.Array, scores: jax.Array, column: jax.Array
-  ) -> tuple[Any, Any]:
-    rows, totals = sums
-    weights = weigh(inputs, scores, column)
+    rows: tuple,
+    columns: jax.Array,
+    row_inputs: Any,
+    column_inputs: Any,
+    flipped: jax.Array,
+    column_tile: jax.Array,
+    scores: jax.Array,
+  ) -> tuple[tuple, jax.Array]:
+    sums, totals = rows
+    weights = weigh(row_inputs, column_inputs, scores)
     totals = totals + jnp.sum(weights, axis=1) if bias else totals
-    weights = weights.astype(tile.dtype)
-    rows += product(weights, take(operands.columns, column))
+    weights = weights.astype(flipped.dtype)
     # (D, size), so that the small factor is transposed and not the weights.
-    columns = put(columns, take(columns, column) + product(tile, weights), column)
-    return (rows, totals), columns
+    return (sums + product(weights, column_tile), totals), columns + product(flipped, weights)
 
-  row_size, dim = operands.rows.shape[1:]
-  empty = operands.zeros(row_size, dim), operands.zeros(row_size)
+  num_tiles, size, dim = operands.rows.shape
+  empty = operands.zeros(num_tiles, size, dim), operands.zeros(num_tiles, size)
   columns = operands.zeros(len(operands.columns), dim, operands.columns.shape[1])
-  (rows, totals), columns = over_tiles(tiling, visit, operands, empty, columns, row_inputs)
+  (rows, totals), columns = over_tiles(
+    tiling, visit, operands, empty, columns, row_inputs, column_inputs
+  )
   no_grads: Any = (np.zeros(array.shape, jax.dtypes.float0) for array in operands[4:])
   grads = Operands(
     (operands.scale * rows).astype(operands.rows.dtype),

@@ -1,4 +1,4 @@
-"""Pairs of rows of two arrays, one tile of scores at a time: how rows lie in tiles, and the scan.
+"""Pairs of rows of two arrays, one tile of scores at a time: how rows lie in tiles.
 
 Rows lie on a circle of N places, tile after tile, view after view. A pair counts if the way from i
 to j, (j - i) mod N, is more than 0 and less than N; with `half`, less than N / 2. For two views, whose
@@ -10,9 +10,8 @@ A tile holds every k-th row, not k neighbours: of a batch that `jit` has split o
 has an equal share of every tile.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +26,11 @@ class Tiling(NamedTuple):
   """How rows lie in tiles; all of it static."""
 
   num_views: int
-  num_devices: int
+  num_devices: int  # whose rows lie on one circle
   num_rows: int  # of one view on one device
   num_tiles: int  # into which those are cut
   half: bool
+  ring: str | None  # the axis on which columns go round, each device with a circle of its own
 
   @property
   def size(self) -> int:
@@ -79,7 +79,7 @@ class Operands(NamedTuple):
 
   Attributes:
     rows: this device's, in tiles (row tiles, size, D).
-    columns: those of all devices, in tiles (column tiles, size, D).
+    columns: those of all devices, or this device's if they go round, in tiles (column tiles, size, D).
     scale: factor of the products.
     bias: added to them.
     which: the number of each row tile among all, (row tiles,).
@@ -110,13 +110,18 @@ def prepare(
   block_size: int | None,
   half: bool = False,
 ) -> tuple[Tiling, Operands]:
-  """Views of rows x and columns y, each (rows of this device, D), cut into tiles and gathered."""
+  """Views of rows x and columns y, each (rows of this device, D), cut into tiles.
+
+  `half` is for two views; without it there is one.
+  """
   if block_size is not None:
     check_positive_int(block_size=block_size)
   num_rows = jnp.shape(x[0])[0]
   num_tiles = 1 if block_size is None else -(-num_rows // block_size)
-  num_devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
-  tiling = Tiling(len(x), num_devices, num_rows, num_tiles, half)
+  ring = None if block_size is None else axis_name
+  gathered = axis_name if block_size is None else None
+  num_devices = 1 if gathered is None else jax.lax.axis_size(gathered)
+  tiling = Tiling(len(x), num_devices, num_rows, num_tiles, half, ring)
   wide = wide_dtype(*x, *y)
   # In float16, small weights would vanish.
   dtype = jnp.bfloat16 if jnp.result_type(*x, *y) == jnp.bfloat16 else wide
@@ -125,10 +130,10 @@ def prepare(
     x, scale = [scale * jnp.asarray(view, wide) for view in x], jnp.ones_like(scale)
   cut = lambda view: tiling.cut(jnp.asarray(view, dtype))
   rows = jnp.concatenate([cut(view) for view in x])
-  columns = jnp.concatenate([all_gather_rows(cut(view), axis_name) for view in y])
+  columns = jnp.concatenate([all_gather_rows(cut(view), gathered) for view in y])
   places = jnp.asarray(tiling.positions)
   first = np.arange(len(x))[:, None] * num_devices * num_tiles + np.arange(num_tiles)
-  index = jnp.asarray(first.reshape(-1), jnp.int32) + row_offset(num_tiles, axis_name)
+  index = jnp.asarray(first.reshape(-1), jnp.int32) + row_offset(num_tiles, gathered)
   row_places = places[index]
   if block_size is None:  # all columns of a view, of all devices, are one tile
     columns = columns.reshape(len(x), -1, columns.shape[-1])
@@ -138,62 +143,6 @@ def prepare(
   zero = jnp.zeros_like(rows[0, 0, 0] + columns[0, 0, 0], wide)
   scale, bias = scale + zero, jnp.asarray(bias, wide) + zero
   return tiling, Operands(rows, columns, scale, bias, index, row_places, places)
-
-
-def over_tiles(
-  tiling: Tiling,
-  visit: Callable,
-  operands: Operands,
-  row_sums: Any,
-  column_sums: Any,
-  row_inputs: Any = (),
-) -> tuple[Any, Any]:
-  """Sums over the tiles of every row tile and of every column tile.
-
-  Args:
-    tiling: of the operands.
-    visit: `visit(sums, column_sums, inputs, tile, scores, column)` of one tile adds its scores
-      (size, size) to the sums of its row tile and to those of all columns, at index `column`;
-      `tile` is the row tile itself, (D, size).
-    operands: from `prepare`.
-    row_sums: empty sums of one row tile.
-    column_sums: empty sums of all column tiles.
-    row_inputs: arrays (row tiles, ...), of which `visit` gets one row tile's.
-
-  Returns:
-    Sums of every row tile, (row tiles, ...), and of all columns.
-  """
-  total = len(operands.columns)
-  num_steps = total // 2 + 1 if tiling.half else total
-  masked_steps = sorted({0, num_steps - 1}) if tiling.half else [0]
-
-  def row_tile(column_sums: Any, row: tuple) -> tuple[Any, Any]:
-    inputs, rows, index, places = row
-    flipped = rows.T
-
-    def step(way: ArrayLike, sums: tuple[Any, Any], masked: bool = True) -> tuple[Any, Any]:
-      column = (index + way) % total
-      scores = operands.scale * product(rows, take(operands.columns, column).T) + operands.bias
-      if masked:
-        scores = tiling.mask(scores, places, take(operands.column_places, column))
-      return visit(*sums, inputs, flipped, scores, column)
-
-    sums = row_sums, column_sums
-    if tiling.filled_up:
-      return jax.lax.fori_loop(0, num_steps, step, sums)[::-1]
-    for way in masked_steps:
-      sums = step(way, sums)
-    if num_steps > len(masked_steps):
-      stop = 1 + num_steps - len(masked_steps)
-      sums = jax.lax.fori_loop(1, stop, partial(step, masked=False), sums)
-    return sums[::-1]
-
-  tiles = row_inputs, operands.rows, operands.which, operands.row_places
-  if len(operands.rows) == 1:
-    column_sums, row_sums = row_tile(column_sums, jax.tree.map(lambda tile: tile[0], tiles))
-    return jax.tree.map(lambda sums: sums[None], row_sums), column_sums
-  column_sums, row_sums = jax.lax.scan(row_tile, column_sums, tiles)
-  return row_sums, column_sums
 
 
 def product(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -6,15 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import check_alike, check_float, check_rank, wide_dtype
 from latentjax.collectives import all_gather_rows, device_mean
 
 
 def as_view_pair(**views: ArrayLike) -> list[jax.Array]:
   """Views of the same shape (B, D) in a common wide dtype."""
-  check_float(**views)
-  check_rank(2, **views)
-  check_same_shape(**views)
+  check_alike(2, **views)
   dtype = wide_dtype(*views.values())
   return [jnp.asarray(view, dtype) for view in views.values()]
 

@@ -6,11 +6,17 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import (
+  check_alike,
+  check_float,
+  check_range,
+  check_rank,
+  wide_dtype,
+)
 from latentjax.collectives import all_gather_rows
-from latentjax.losses.contrastive._pairs import check_two_rows, log_sums
+from latentjax.losses.contrastive._pairs import check_two_rows, log_potentials
 
-__all__ = ["alignment", "uniformity"]
+__all__ = ["alignment", "cross_uniformity", "uniformity"]
 
 
 def alignment(z_1: ArrayLike, z_2: ArrayLike, *, alpha: float = 2.0) -> jax.Array:
@@ -39,9 +45,7 @@ def alignment(z_1: ArrayLike, z_2: ArrayLike, *, alpha: float = 2.0) -> jax.Arra
     Wang & Isola, Understanding Contrastive Representation Learning through Alignment and Uniformity
       on the Hypersphere, 2020. arXiv:2005.10242
   """
-  check_float(z_1=z_1, z_2=z_2)
-  check_rank(2, z_1=z_1)
-  check_same_shape(z_1=z_1, z_2=z_2)
+  check_alike(2, z_1=z_1, z_2=z_2)
   check_range(0.0, strict=True, alpha=alpha)
   dtype = wide_dtype(z_1, z_2)
   squared = jnp.sum(jnp.square(jnp.asarray(z_1, dtype) - jnp.asarray(z_2, dtype)), axis=1)
@@ -91,14 +95,60 @@ def uniformity(
   check_rank(2, z=z)
   check_range(0.0, strict=True, t=t)
   check_two_rows(axis_name, z=z)
-  z = jnp.asarray(z, wide_dtype(z))
-  half = -0.5 * jnp.sum(jnp.square(z), axis=1, keepdims=True)
-  ones = jnp.ones_like(half)
-  # Their products are -|z_i - z_j|^2 / 2.
-  rows, columns = jnp.hstack([z, half, ones]), jnp.hstack([z, ones, half])
-  (potentials,), _ = log_sums(
-    [rows], [columns], 2 * jnp.asarray(t), axis_name=axis_name, block_size=block_size
-  )
+  return _log_potential(z, z, t, axis_name, block_size)
+
+
+def cross_uniformity(
+  image: ArrayLike,
+  text: ArrayLike,
+  *,
+  t: ArrayLike = 2.0,
+  axis_name: str | None = None,
+  block_size: int | None = None,
+) -> jax.Array:
+  r"""Logarithm of the mean Gaussian potential of images and texts that are no pair; to be minimised.
+
+  .. math:: \log \frac{1}{B (B - 1)} \sum_{i \ne j} \exp(-t \| u_i - v_j \|_2^2)
+
+  What spreads the two modalities over one sphere, where `uniformity` spreads each by itself. The
+  paper adds this, the mean of both uniformities and `alignment`, each with weight 1, to `clip_loss`.
+
+  Args:
+    image: embeddings u, of norm 1 (see `l2_normalize`), shape (B, D).
+    text: embeddings v of their partners, shape (B, D).
+    t: positive, the inverse squared length of the potential. Can be traced and receives a gradient.
+    axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
+    block_size: rows at a time: scores take memory (block_size, block_size), forward and backward,
+      instead of (B, B). The result does not depend on it.
+
+  Returns:
+    Loss of the batch, a scalar, float32 or wider, the same on every device; at most 0 up to
+    rounding. Gradient flows to both arrays, in reverse mode.
+
+  Raises:
+    TypeError: if an array is not floating point or block_size is not an integer.
+    ValueError: if the shapes differ or are not of rank 2, t or block_size is not positive, or there is
+      one row.
+
+  Example:
+    >>> round(float(cross_uniformity(jnp.eye(2), jnp.eye(2)[::-1])), 4)  # what is no pair is equal
+    0.0
+
+  References:
+    Fahim, Murphy & Fyshe, It's Not a Modality Gap: Characterizing and Addressing the Contrastive Gap,
+      2024. arXiv:2405.18570
+  """
+  check_alike(2, image=image, text=text)
+  check_range(0.0, strict=True, t=t)
+  check_two_rows(axis_name, image=image)
+  return _log_potential(image, text, t, axis_name, block_size)
+
+
+def _log_potential(
+  x: ArrayLike, y: ArrayLike, t: ArrayLike, axis_name: str | None, block_size: int | None
+) -> jax.Array:
+  """log mean of exp(-t |x_i - y_j|^2) over all i and j != i of all devices."""
+  potentials = log_potentials(x, y, t, axis_name=axis_name, block_size=block_size)
   potentials = all_gather_rows(potentials, axis_name)
   size = potentials.shape[0]
   return jax.nn.logsumexp(potentials) - math.log(size * (size - 1))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_rank, check_same_shape
+from latentjax.checks import check_alike, check_range
 from latentjax.collectives import all_gather_rows
 from latentjax.losses.contrastive._pairs import log_sums, pair_scores, softplus_sums
 
@@ -128,9 +128,7 @@ def siglip_loss(
 
 
 def _check_pairs(image: ArrayLike, text: ArrayLike, logit_scale: ArrayLike) -> None:
-  check_float(image=image, text=text)
-  check_rank(2, image=image)
-  check_same_shape(image=image, text=text)
+  check_alike(2, image=image, text=text)
   check_range(0.0, strict=True, logit_scale=logit_scale)
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_rank, check_same_shape
+from latentjax.checks import check_alike, check_range
 from latentjax.losses.contrastive._pairs import log_sums, pair_scores
 
 __all__ = ["info_nce"]
@@ -54,9 +54,7 @@ def info_nce(
     van den Oord et al., Representation Learning with Contrastive Predictive Coding, 2018, eq. 4.
       arXiv:1807.03748
   """
-  check_float(anchors=anchors, positives=positives)
-  check_rank(2, anchors=anchors)
-  check_same_shape(anchors=anchors, positives=positives)
+  check_alike(2, anchors=anchors, positives=positives)
   check_range(0.0, strict=True, temperature=temperature)
   scale = 1 / jnp.asarray(temperature)
   (negatives,), _ = log_sums(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_rank, check_same_shape
+from latentjax.checks import check_alike, check_range
 from latentjax.collectives import all_gather_rows
 from latentjax.losses.contrastive._pairs import check_two_rows, log_sums, pair_scores
 
@@ -127,9 +127,7 @@ def _scores(
   block_size: int | None,
 ) -> tuple[jax.Array, jax.Array]:
   """Scores of the positives (B,), and log sums over the negatives of every anchor, (2, B)."""
-  check_float(z_1=z_1, z_2=z_2)
-  check_rank(2, z_1=z_1)
-  check_same_shape(z_1=z_1, z_2=z_2)
+  check_alike(2, z_1=z_1, z_2=z_2)
   check_range(0.0, strict=True, temperature=temperature)
   views, scale = [z_1, z_2], 1 / jnp.asarray(temperature)
   after, before = log_sums(

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import check_alike, wide_dtype
 from latentjax.losses.contrastive._pairs import check_two_rows
 from latentjax.losses.contrastive._views import mean_product
 
@@ -45,9 +45,7 @@ def spectral_contrastive_loss(
     HaoChen et al., Provable Guarantees for Self-Supervised Deep Learning with Spectral Contrastive
       Loss, 2021. arXiv:2106.04156
   """
-  check_float(z_1=z_1, z_2=z_2)
-  check_rank(2, z_1=z_1)
-  check_same_shape(z_1=z_1, z_2=z_2)
+  check_alike(2, z_1=z_1, z_2=z_2)
   check_two_rows(axis_name, z_1=z_1)
   dtype = wide_dtype(z_1, z_2)
   z_1, z_2 = jnp.asarray(z_1, dtype), jnp.asarray(z_2, dtype)

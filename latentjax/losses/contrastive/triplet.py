@@ -4,7 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import (
+  check_alike,
+  check_range,
+  wide_dtype,
+)
 
 __all__ = ["triplet_loss"]
 
@@ -39,9 +43,7 @@ def triplet_loss(
     Schroff, Kalenichenko & Philbin, FaceNet: A Unified Embedding for Face Recognition and
       Clustering, 2015. arXiv:1503.03832
   """
-  check_float(anchor=anchor, positive=positive, negative=negative)
-  check_rank(2, anchor=anchor)
-  check_same_shape(anchor=anchor, positive=positive, negative=negative)
+  check_alike(2, anchor=anchor, positive=positive, negative=negative)
   check_range(low=0.0, margin=margin)
   dtype = wide_dtype(anchor, positive, negative)
   anchor, positive, negative = (jnp.asarray(a, dtype) for a in (anchor, positive, negative))

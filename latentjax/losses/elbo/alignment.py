@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import check_alike, wide_dtype
 
 __all__ = ["w2_gaussian"]
 
@@ -46,9 +46,7 @@ def w2_gaussian(
     "mean_b": mean_b,
     "log_scale_b": log_scale_b,
   }
-  check_float(**arrays)
-  check_rank(2, mean_a=mean_a)
-  check_same_shape(**arrays)
+  check_alike(2, **arrays)
   dtype = wide_dtype(*arrays.values())
   mean_a, log_scale_a, mean_b, log_scale_b = (jnp.asarray(a, dtype) for a in arrays.values())
   difference = jnp.concatenate(

@@ -4,7 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import (
+  check_alike,
+  check_range,
+  wide_dtype,
+)
 
 __all__ = ["anomaly_map"]
 
@@ -38,9 +42,7 @@ def anomaly_map(x: ArrayLike, x_hat: ArrayLike, *, smoothing: float = 0.0) -> ja
     Chatterjee et al., StRegA: Unsupervised Anomaly Detection in Brain MRIs using a Compact
       Context-encoding Variational Autoencoder, 2022. arXiv:2201.13271
   """
-  check_float(x=x, x_hat=x_hat)
-  check_rank(4, x=x, x_hat=x_hat)
-  check_same_shape(x=x, x_hat=x_hat)
+  check_alike(4, x=x, x_hat=x_hat)
   check_range(0.0, smoothing=smoothing)
   dtype = wide_dtype(x, x_hat)
   error = jnp.sum(jnp.abs(jnp.asarray(x, dtype) - jnp.asarray(x_hat, dtype)), axis=3)

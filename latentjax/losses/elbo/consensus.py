@@ -5,11 +5,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
+  check_alike,
   check_choice,
-  check_float,
   check_range,
-  check_rank,
-  check_same_shape,
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows
@@ -67,9 +65,7 @@ def simplex_distance(
       arXiv:2007.09880
     Aitchison, The Statistical Analysis of Compositional Data, 1982.
   """
-  check_float(logits_a=logits_a, logits_b=logits_b)
-  check_rank(2, logits_a=logits_a, logits_b=logits_b)
-  check_same_shape(logits_a=logits_a, logits_b=logits_b)
+  check_alike(2, logits_a=logits_a, logits_b=logits_b)
   check_range(0.0, 1.0, strict=True, eps=eps)
   check_choice(("scaled", "aitchison"), kind=kind)
   dtype = wide_dtype(logits_a, logits_b)

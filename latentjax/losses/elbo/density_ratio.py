@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import check_alike, check_float, check_rank, wide_dtype
 from latentjax.collectives import all_gather_rows, local_rows
 
 __all__ = ["permute_dims", "tc_density_ratio", "tc_discriminator_loss"]
@@ -106,9 +106,7 @@ def tc_discriminator_loss(logits: ArrayLike, logits_permuted: ArrayLike) -> jax.
 
 
 def _as_logits(**logits: ArrayLike) -> list[jax.Array]:
-  check_float(**logits)
-  check_rank(2, **logits)
-  check_same_shape(**logits)
+  check_alike(2, **logits)
   for name, array in logits.items():
     if jnp.shape(array)[1] != 2:
       raise ValueError(f"{name} must have shape (B, 2), got {jnp.shape(array)}")

@@ -5,11 +5,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
+  check_alike,
   check_choice,
-  check_float,
   check_range,
-  check_rank,
-  check_same_shape,
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows
@@ -64,9 +62,7 @@ def dip_penalty(
     Kumar, Sattigeri & Balakrishnan, Variational Inference of Disentangled Latent Concepts from
       Unlabeled Observations, 2018 (DIP-VAE-I and II). arXiv:1711.00848
   """
-  check_float(mean=mean, log_scale=log_scale)
-  check_rank(2, mean=mean)
-  check_same_shape(mean=mean, log_scale=log_scale)
+  check_alike(2, mean=mean, log_scale=log_scale)
   check_choice(("i", "ii"), kind=kind)
   check_range(low=0.0, lambda_offdiag=lambda_offdiag, lambda_diag=lambda_diag)
   dtype = wide_dtype(mean, log_scale)

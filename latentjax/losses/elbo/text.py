@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import check_alike, check_float, check_rank, wide_dtype
 
 __all__ = ["bag_of_words_loss", "sequence_log_prob"]
 
@@ -79,9 +79,7 @@ def bag_of_words_loss(logits: ArrayLike, counts: ArrayLike) -> jax.Array:
     Marrese-Taylor, Reid & Matsuo, Variational Inference for Learning Representations of Natural
       Language Edits, 2020. arXiv:2004.09143
   """
-  check_float(logits=logits, counts=counts)
-  check_rank(2, logits=logits, counts=counts)
-  check_same_shape(logits=logits, counts=counts)
+  check_alike(2, logits=logits, counts=counts)
   dtype = wide_dtype(logits, counts)
   counts = jax.lax.stop_gradient(jnp.asarray(counts, dtype))
   return -jnp.sum(counts * jax.nn.log_softmax(jnp.asarray(logits, dtype), axis=1), axis=1)

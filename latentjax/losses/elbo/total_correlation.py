@@ -10,11 +10,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
+  check_alike,
   check_choice,
   check_float,
   check_positive_int,
   check_range,
-  check_rank,
   check_same_shape,
   wide_dtype,
 )
@@ -105,9 +105,7 @@ def total_correlation_terms(
     Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders, 2018: the
       decomposition, minibatch weighted and stratified sampling. arXiv:1802.04942
   """
-  check_float(z=z, mean=mean, log_scale=log_scale)
-  check_rank(2, z=z)
-  check_same_shape(z=z, mean=mean, log_scale=log_scale)
+  check_alike(2, z=z, mean=mean, log_scale=log_scale)
   check_positive_int(dataset_size=dataset_size)
   check_choice(("weighted", "stratified"), estimator=estimator)
   if block_size is not None:

@@ -14,6 +14,7 @@ from latentjax.losses.information.lower import (
   nwj_bound,
   tuba_bound,
 )
+from latentjax.losses.information.neighbours import ksg_mutual_information
 from latentjax.losses.information.partition import (
   MineState,
   donsker_varadhan_bound,
@@ -23,6 +24,7 @@ from latentjax.losses.information.partition import (
   smile_bound,
 )
 from latentjax.losses.information.upper import club_bound, leave_one_out_bound
+from latentjax.losses.information.wasserstein import gradient_penalty, wasserstein_dependency
 
 __all__ = [
   "MineState",
@@ -35,12 +37,14 @@ __all__ = [
   "donsker_varadhan_bound",
   "gate_kl",
   "gate_mask",
+  "gradient_penalty",
   "hsic",
   "hsic_bottleneck_loss",
   "info_nce_bound",
   "init_mine",
   "interpolated_bound",
   "jensen_shannon_bound",
+  "ksg_mutual_information",
   "leave_one_out_bound",
   "mine_bound",
   "normalized_hsic",
@@ -49,4 +53,5 @@ __all__ = [
   "tuba_bound",
   "vib_gate",
   "vib_loss",
+  "wasserstein_dependency",
 ]

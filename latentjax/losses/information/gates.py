@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import check_alike, check_float, wide_dtype
 from latentjax.densities import gaussian
 
 __all__ = ["gate_kl", "gate_mask", "vib_gate"]
@@ -127,9 +127,7 @@ def gate_mask(
 
 
 def _check_gates(mean: ArrayLike, log_scale: ArrayLike) -> None:
-  check_float(mean=mean, log_scale=log_scale)
-  check_rank(1, mean=mean, log_scale=log_scale)
-  check_same_shape(mean=mean, log_scale=log_scale)
+  check_alike(1, mean=mean, log_scale=log_scale)
 
 
 def _log_snr(mean: ArrayLike, log_scale: ArrayLike) -> jax.Array:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
+  check_alike,
   check_float,
   check_positive_int,
   check_range,
@@ -56,9 +57,7 @@ def glove_loss(
   References:
     Pennington, Socher & Manning, GloVe: Global Vectors for Word Representation, 2014.
   """
-  check_float(words=words, contexts=contexts)
-  check_rank(2, words=words)
-  check_same_shape(words=words, contexts=contexts)
+  check_alike(2, words=words, contexts=contexts)
   biases = {"word_biases": word_biases, "context_biases": context_biases}
   check_float(**biases)
   check_rank(1, **biases)
