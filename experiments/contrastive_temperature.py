@@ -8,8 +8,8 @@ Command: python -m experiments contrastive_temperature --data_dir=DIR
 Expected, on MNIST with the paper's temperatures 0.07, 0.3, 0.7 and 1: uniformity (lower is more even) rises
 and tolerance rises with every step in temperature; probe accuracy at the better of the middle ones at least
 that of either end; at temperature 1 the loss on the 8 hardest of 127 negatives is more uniform than the one
-on all, and its probe accuracy at least the latter's. Uniformity and tolerance are those of normalised embeddings
-of test images, the loss being on these; the probe is on the encoder's features.
+on all, and its probe accuracy at least the latter's. Uniformity and tolerance are those of normalised
+embeddings of test images, the loss being on these; the probe is on the encoder's features.
 Set-up: a first run, on embeddings that were not standardised over the batch, with temperatures 0.05, 0.2, 1
 and 5, had the middle best (95.6 %) but no monotone uniformity or tolerance: at 0.05 the cloud kept the offset
 of its initialisation (mean of norm 0.63, against below 0.06), which far negatives have no gradient against,
