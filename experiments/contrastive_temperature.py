@@ -184,7 +184,7 @@ def draw(config: Config, found: dict[str, dict[str, np.ndarray]]) -> None:
     pictures.curves(
       config.folder / f"{name}.png",
       {what: lines(what) for what in names},
-      title="By temperature of InfoNCE; dashed: hardest negatives at temperature 1",
+      title="By temperature; dashed: hardest negatives alone, at 1",
       x_label="log10 of the temperature",
       y_label=" and ".join(names),
       reference=hard,
