@@ -149,7 +149,8 @@ def multi_crop(
   if num_local < 0:
     raise ValueError(f"num_local must be at least 0, got {num_local}")
   out = as_size(image, global_size=global_size)
-  small = as_size(image, local_size=local_size or (-(-out[0] // 2), -(-out[1] // 2)))
+  half = -(-out[0] // 2), -(-out[1] // 2)
+  small = as_size(image, local_size=half if local_size is None else local_size)
 
   def crop(key: jax.Array, size: tuple[int, int], scale: Range) -> jax.Array:
     key_crop, key_augment = jax.random.split(key)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_positive_int, check_rank
+from latentjax.checks import check_float, check_positive_int, check_rank, wide_dtype
 from latentjax.losses.contrastive import l2_normalize
 
 __all__ = ["adaptive_retrieval", "retrieval_cost"]
@@ -73,14 +73,18 @@ def adaptive_retrieval(
     if list(values) != sorted(values) or not low <= values[0] <= values[-1] <= high:
       order = "increase" if name == "short_dim" else "decrease"
       raise ValueError(f"{name} must {order} within [{low}, {high}], got {values}")
-  first = l2_normalize(database[:, : dims[0]])
+  dtype = wide_dtype(queries, database)
+  unit = lambda z: l2_normalize(z.astype(dtype))
+  first = unit(database[:, : dims[0]])
+
+  def nearest(prefixes: jax.Array, query: jax.Array, size: int) -> jax.Array:
+    cosines = jnp.matmul(prefixes, unit(query[: prefixes.shape[1]]), precision="highest")
+    return jax.lax.top_k(cosines, size)[1]
 
   def search(query: jax.Array) -> jax.Array:
-    _, rows = jax.lax.top_k(first @ l2_normalize(query[: dims[0]]), sizes[0])
+    rows = nearest(first, query, sizes[0])
     for length, size in zip((*dims[1:], dim), (*sizes[1:], num_neighbours)):
-      prefixes = l2_normalize(database[rows, :length])
-      _, best = jax.lax.top_k(prefixes @ l2_normalize(query[:length]), size)
-      rows = rows[best]
+      rows = rows[nearest(unit(database[rows, :length]), query, size)]
     return rows
 
   return jax.lax.map(search, queries, batch_size=block_size)

@@ -5,12 +5,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_positive_int, check_rank, wide_dtype
+from latentjax.collectives import device_mean
 
 __all__ = ["expected_calibration_error"]
 
 
 def expected_calibration_error(
-  probs: ArrayLike, labels: ArrayLike, *, num_bins: int = 15
+  probs: ArrayLike, labels: ArrayLike, *, num_bins: int = 15, axis_name: str | None = None
 ) -> jax.Array:
   r"""Expected calibration error (ECE) of a classifier: how far its confidence is from its accuracy.
 
@@ -23,10 +24,11 @@ def expected_calibration_error(
     probs: predicted class probabilities, rows that sum to 1, shape (B, C).
     labels: true classes, integers in [0, C), shape (B,).
     num_bins: M, bins of equal width.
+    axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
 
   Returns:
-    Error for the batch, a scalar, float32 or wider. Gradient flows to the largest probabilities
-    alone; accuracies and bins have none.
+    Error for the batch, a scalar, float32 or wider, the same on every device. Gradient flows to the
+    largest probabilities alone; accuracies and bins have none.
 
   Raises:
     TypeError: if probs is not floating point, labels are not integers, or num_bins is not one.
@@ -56,4 +58,5 @@ def expected_calibration_error(
   edges = jnp.arange(1, num_bins) / num_bins
   bins = jnp.searchsorted(edges, confidence, side="left")
   surplus = confidence - (jnp.argmax(probs, axis=1) == labels)
-  return jnp.sum(jnp.abs(jax.ops.segment_sum(surplus, bins, num_bins))) / probs.shape[0]
+  per_bin = jax.ops.segment_sum(surplus, bins, num_bins) / probs.shape[0]
+  return jnp.sum(jnp.abs(device_mean(per_bin, axis_name)))

@@ -64,16 +64,18 @@ def knn_predict(
     )
   if num_neighbours > labels.size:
     raise ValueError(f"num_neighbours must be at most {labels.size}, got {num_neighbours}")
-  known = l2_normalize(database)
+  dtype = wide_dtype(queries, database)
+  queries, known = (l2_normalize(jnp.asarray(z, dtype)) for z in (queries, database))
 
   def predict(query: jax.Array) -> jax.Array:
-    similarity, rows = jax.lax.top_k(known @ query, num_neighbours)
+    products = jnp.matmul(known, query, precision="highest")
+    similarity, rows = jax.lax.top_k(products, num_neighbours)
     # Relative to the nearest: the vote is the same, and nothing overflows.
     weights = jnp.exp((similarity - similarity[0]) / temperature)
     votes = jnp.zeros(num_classes, weights.dtype).at[labels[rows]].add(weights)
     return jnp.argmax(votes).astype(jnp.int32)
 
-  return jax.lax.map(predict, l2_normalize(queries), batch_size=block_size)
+  return jax.lax.map(predict, queries, batch_size=block_size)
 
 
 def effective_rank(z: ArrayLike, *, axis_name: str | None = None) -> jax.Array:
@@ -82,8 +84,8 @@ def effective_rank(z: ArrayLike, *, axis_name: str | None = None) -> jax.Array:
   .. math:: \exp\Big(-\sum_k p_k \log p_k\Big), \qquad p_k = \sigma_k / \sum_l \sigma_l
 
   with the singular values of z, not centred. 1 if all rows are parallel, min(B, D) if the values are
-  equal. Singular values of the size of rounding count as zero: they come from the second moment, so
-  that what is below 3e-4 of the largest is lost in float32.
+  equal. Singular values of the size of rounding, D times 1e-7 of the largest in float32, count as zero;
+  those below 3e-4 of it are told apart badly, but their squares have the right sum.
 
   Args:
     z: embeddings, shape (B, D).
@@ -107,9 +109,11 @@ def effective_rank(z: ArrayLike, *, axis_name: str | None = None) -> jax.Array:
   z = _rows(z)
   z = z / jnp.maximum(_largest(z, axis_name), jnp.finfo(z.dtype).tiny)
   moment = device_mean(jnp.matmul(z.T, z, precision="highest") / z.shape[0], axis_name)
-  eigenvalues = jnp.linalg.eigvalsh(moment)
-  floor = jnp.finfo(z.dtype).eps * z.shape[1] * eigenvalues[-1]
-  sigma = jnp.sqrt(jnp.where(eigenvalues > floor, eigenvalues, 0))
+  # Its eigenvalues lose what is below sqrt(eps D) of the largest, lengths along its axes do not.
+  axes = jnp.linalg.eigh(moment)[1][:, ::-1]
+  along = jnp.matmul(z, axes, precision="highest")
+  sigma = jnp.sqrt(device_mean(jnp.mean(jnp.square(along), axis=0), axis_name))
+  sigma = jnp.where(sigma > jnp.finfo(z.dtype).eps * z.shape[1] * sigma[0], sigma, 0)
   p = sigma / jnp.maximum(jnp.sum(sigma), jnp.finfo(z.dtype).tiny)
   return jnp.exp(jnp.sum(jax.scipy.special.entr(p)))
 

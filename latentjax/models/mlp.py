@@ -52,7 +52,7 @@ class BatchNormMLP(nn.Module):
 
   features: int
   hidden: tuple[int, ...] = (128,)
-  activation: str = "relu"
+  activation: str | Callable[[jax.Array], jax.Array] = "relu"
   axis_name: str | None = None
   dtype: Any = jnp.float32
 

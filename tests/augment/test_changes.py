@@ -203,6 +203,7 @@ def test_views():
     ("simclr_view", {"strength": 3.0}, "strength must be in"),
     ("multi_crop", {"num_global": 0}, "num_global must be a positive integer"),
     ("multi_crop", {"num_local": -1}, "num_local must be at least 0"),
+    ("multi_crop", {"local_size": 0}, "local_size must be a positive integer"),
   ],
 )
 def test_bad_settings(name, kwargs, match):

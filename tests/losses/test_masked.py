@@ -75,6 +75,10 @@ def test_losses():
   )
 
 
+def test_nothing_hidden_costs_nothing():
+  np.testing.assert_array_equal(mae_loss(PREDICTION[:, :0], TARGET[:, :0]), np.zeros(B))
+
+
 @pytest.mark.parametrize(
   ("call", "match"),
   [

@@ -71,6 +71,12 @@ def test_losses():
     nearest_rows(Z_1, SUPPORT[:, :1])
 
 
+def test_neighbours_of_bfloat16_rows_are_compared_in_float32():
+  rows = jnp.asarray([[1.0, 0.0], [1.0, 0.03125]], jnp.bfloat16)
+  nearest = nearest_rows(rows[1:], rows)  # cosines 0.9995 and 1, the same in bfloat16
+  assert nearest.dtype == jnp.bfloat16 and nearest.tolist() == rows[1:].tolist()
+
+
 def test_the_queue_holds_the_last_rows_on_every_device(key):
   keys = RNG.standard_normal((3, B, D)).astype(np.float32)
   start = init_queue(key, size=11, dim=D)

@@ -45,6 +45,12 @@ def test_against_sorting(short_dim, num_candidates, dims, sizes):
   np.testing.assert_array_equal(run(QUERIES, DATABASE), by_sorting(dims, sizes))
 
 
+def test_bfloat16_embeddings_are_compared_in_float32():
+  rows = np.array([[1.0, 0.0], [1.0, 0.03125]]).astype("bfloat16")
+  run = jax.jit(partial(adaptive_retrieval, short_dim=1, num_candidates=2, num_neighbours=1))
+  assert run(rows[1:], rows).tolist() == [[1]]  # cosines 0.9995 and 1, the same in bfloat16
+
+
 def test_cost():
   assert retrieval_cost(num_rows=1000, dim=64, short_dim=(8, 16), num_candidates=(100, 10)) == (
     1000 * 8 + 100 * 16 + 10 * 64

@@ -34,6 +34,7 @@ def test_against_a_loop_over_bins():
     args,
     kwargs={"num_bins": 4},
     oracle=oracle,
+    batch_coupled=True,
     bfloat16=False,  # which bin a probability is in is a matter of its last digits
     bad_inputs=[
       ((LABELS[:, None], LABELS), {}, TypeError, "probs must be a floating point"),

@@ -65,6 +65,8 @@ def test_collapse_and_its_opposite():
   assert float(found["rank"]) == pytest.approx(1, abs=1e-3)
   assert float(found["scale"]) == pytest.approx(0, abs=1e-3)
   assert float(found["tolerance"]) == pytest.approx(1, abs=1e-6)
+  tail = Z @ np.linalg.inv(np.linalg.cholesky(Z.T @ Z).T) @ np.diag([1, 3e-4, 1e-4, 1e-5])
+  assert float(run(tail, LABELS)["rank"]) == pytest.approx(oracle(tail, LABELS)["rank"], rel=1e-5)
   found = run(1e9 * np.eye(N, D), np.arange(N) // 2)
   assert float(found["rank"]) == pytest.approx(D, rel=1e-4)
   assert float(found["tolerance"]) == 0
@@ -86,6 +88,16 @@ def test_neighbours_are_those_of_scikit_learn():
   )
   np.testing.assert_array_equal(run(points[1], 5 * points[0]), expected)
   assert 0.5 < np.mean(expected == labels[1]) < 1
+
+
+def test_votes_of_bfloat16_embeddings_are_counted_in_float32():
+  labels = np.repeat([0, 1], [300, 320])
+  points = jnp.ones((620, 2), jnp.bfloat16)
+  vote = jax.jit(lambda x: knn_predict(x[:1], x, labels, num_classes=2, num_neighbours=620))
+  assert vote(points).tolist() == [1]  # in bfloat16 both counts stop at 256
+  rows = jnp.asarray([[1.0, 0.0], [1.0, 0.03125]], jnp.bfloat16)
+  nearest = jax.jit(lambda x: knn_predict(x[1:], x, np.arange(2), num_classes=2, num_neighbours=1))
+  assert nearest(rows).tolist() == [1]  # cosines 0.9995 and 1, the same in bfloat16
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,9 @@ def nearest_rows(z: ArrayLike, support: ArrayLike) -> jax.Array:
   check_rank(2, z=z)
   _check_width(z, support=support)
   z, support = jax.lax.stop_gradient((jnp.asarray(z), jnp.asarray(support)))
-  similarities = jnp.matmul(l2_normalize(z), l2_normalize(support).T, precision="highest")
+  dtype = wide_dtype(z, support)  # in bfloat16 the nearest rows would often be equally near
+  unit_z, unit_support = (l2_normalize(array.astype(dtype)) for array in (z, support))
+  similarities = jnp.matmul(unit_z, unit_support.T, precision="highest")
   return support[jnp.argmax(similarities, axis=1)]
 
 

@@ -162,8 +162,9 @@ def jepa_loss(
     e = \hat s - \bar s, \quad c = \min(|e|, \delta), \quad
     \bar s = \frac{s - \mathrm{mean}(s)}{\sqrt{\mathrm{var}(s) + \epsilon}}
 
-  Smooth L1 distance to features that are normalised over their D entries, as in the authors' program;
-  delta = inf is half the squared distance. (The paper's text has the squared distance.)
+  Huber distance, for delta = 1 the smooth L1 one, to features that are normalised over their D entries,
+  as in the authors' program; delta = inf is half the squared distance. (The paper's text has the
+  squared distance.)
 
   Args:
     prediction: predicted features, shape (B, ..., D), such as (B, M, T, D).

@@ -134,7 +134,7 @@ def mae_loss(
     target = centred * jax.lax.rsqrt(variance + jnp.asarray(eps, dtype))
   error = jnp.mean(jnp.square(jnp.asarray(prediction, dtype) - target), axis=-1)
   if mask is None:
-    return jnp.mean(error, axis=1)
+    return jnp.sum(error, axis=1) / max(error.shape[1], 1)
   hidden = ~as_mask(error.shape, mask=mask)
   return jnp.sum(error, axis=1, where=hidden) / jnp.maximum(jnp.sum(hidden, axis=1), 1)
 
