@@ -11,7 +11,8 @@ nearest seen word of an unseen inflection has its stem in at least 80 % (chance 
 of at least 0 in how often a sentence's nearest neighbour has its topic.
 Set-up: 8 stems of 5 random letters with 4 endings, spelt as words; contexts are 100 other words, whose
 probability is exp(a_stem + b_ending) times a frequency, that of 5 of them 20 times the others'. 200,000 pairs
-of a word and a context. Sentences are 8 contexts of a word. Unseen is one ending of every stem.
+of a word and a context. Negatives are from the 3/4th power of the frequencies, as Mikolov et al. draw them,
+while PMI is of the frequencies themselves: a correlation of 1 is not expected; nor does it see log k. Sentences are 8 contexts of a word. Unseen is one ending of every stem.
 Time: half a minute on two CPU cores, four seeds.
 """
 
