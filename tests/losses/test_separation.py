@@ -55,11 +55,13 @@ def test_distances_keep_their_digits_far_from_the_origin():
 
   def total(z):
     others = z[::-1]
-    return jnp.stack([
-      uniformity(z),
-      cross_uniformity(z, others),
-      jnp.mean(joint_entropy_loss(z, others)),
-    ])
+    return jnp.stack(
+      [
+        uniformity(z),
+        cross_uniformity(z, others),
+        jnp.mean(joint_entropy_loss(z, others)),
+      ]
+    )
 
   measure = fast_jit(lambda z: (total(z), jax.jacrev(total)(z)))
   for near, far in zip(measure(z), measure(z + 1024)):
