@@ -24,6 +24,7 @@ import numpy as np
 from experiments import harness
 from experiments.harness import Claim, Outcome, pictures, probe, shapes
 from latentjax import data
+from latentjax.collectives import local_rows
 from latentjax.losses.contrastive import l2_normalize, sepclr_terms
 from latentjax.models import MLP
 from latentjax.training import train
@@ -103,7 +104,9 @@ def make_objective(config: Config, encode: Callable, lambda_joint: float) -> Cal
   """Weighted sum of the terms, on two views of every picture."""
 
   def objective(params: Any, state: Any, key: jax.Array, batch: Any) -> Any:
-    keys = jax.random.split(key, (2, len(batch["image"])))
+    num_devices = jax.lax.axis_size(config.axis_name) if config.axis_name else 1
+    keys = jax.random.split(key, (2, num_devices * len(batch["image"])))
+    keys = [local_rows(k, config.axis_name) for k in keys]  # a picture's do not depend on the split
     (c_1, s_1), (c_2, s_2) = (encode(params, jax.vmap(make_view)(k, batch["image"])) for k in keys)
     terms = sepclr_terms(c_1, c_2, s_1, s_2, batch["is_target"], axis_name=config.axis_name)
     loss = terms.common + config.lambda_salient * terms.salient

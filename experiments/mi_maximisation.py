@@ -7,8 +7,9 @@ With encoders that are not bijective, a more flexible critic has a tighter bound
 Command: python -m experiments mi_maximisation --data_dir=DIRECTORY_OF_TFDS_MNIST
 Expected: after 800 steps with batches of 64 (authors: 21,000 with 128, smaller steps and larger networks) the
 bijections have lost nothing (inverse to 1e-3) and are at least 0.005 more accurate than pixels when
-trained by either bound, at least 0.02 less when trained to make a linear classifier guess. The MLP critic's
-bound, on test images, is at least that of the bilinear critic, whose features are at least as accurate.
+trained by either bound, at least 0.02 less when trained, at a tenth of the others' learning rate, to make a
+linear classifier guess. The MLP critic's bound, on test images, is at least that of the bilinear critic,
+whose features are at least as accurate.
 Measured: all but two. After so few steps InfoNCE is still a little tighter with the bilinear critic than with
 the MLP (NWJ is not), and the code trained against a classifier has lost 0.016.
 Time: two minutes on two CPU cores.
@@ -31,6 +32,7 @@ from experiments.harness.critics import JointCritic, SeparableCritic
 from experiments.harness.infomax import HALF, Adversarial, Bilinear, Couplings, InfoMax
 from experiments.harness.probe import fit_classifier
 from latentjax import data
+from latentjax.collectives import all_gather_rows
 from latentjax.losses import information
 from latentjax.models import MLP
 from latentjax.training import train
@@ -83,12 +85,13 @@ def halves(images: jax.Array) -> tuple[jax.Array, jax.Array]:
   return flat[:, :HALF], flat[:, HALF:]
 
 
-def objective(models: dict[str, Any]) -> Callable:
-  """The sum of all losses, none of which has another's parameters."""
+def objective(models: dict[str, Any], axis_name: str | None) -> Callable:
+  """The sum of all losses, none of which has another's parameters; of the batch of all devices."""
 
   def loss_fn(params: Any, state: Any, key: jax.Array, batch: Any) -> tuple[jax.Array, Any]:
-    pair = halves(batch["image"])
-    values = {n: model.value(params[n], *pair, batch["label"]) for n, model in models.items()}
+    image, label = (all_gather_rows(batch[name], axis_name) for name in ("image", "label"))
+    pair = halves(image)
+    values = {n: model.value(params[n], *pair, label) for n, model in models.items()}
     return -sum(values.values()), (state, values)
 
   return loss_fn
@@ -147,7 +150,7 @@ def run(config: Config) -> Outcome:
     return {name: model.init(k) for k, (name, model) in zip(keys, models.items())}, ()
 
   train(
-    objective(models),
+    objective(models, config.axis_name),
     init_fn,
     optimizer(config),
     mnist,

@@ -19,6 +19,7 @@ Time: a minute on two CPU cores, three seeds.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -100,11 +101,13 @@ def original_fn(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
   return layers(params["original"], x, lambda index, h: h)
 
 
-def pruned_fn(params: Params, key: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
+def pruned_fn(
+  params: Params, key: jax.Array, x: jax.Array, *, axis_name: str | None
+) -> tuple[jax.Array, ...]:
   """The network with noisy gates, and their divergence."""
   mean, log_scale = params["gates"]["mean"], params["gates"]["log_scale"]
   keys = jax.random.split(key)
-  gate = lambda i, h: vib_gate(keys[i], h, mean[i], log_scale[i])
+  gate = lambda i, h: vib_gate(keys[i], h, mean[i], log_scale[i], axis_name=axis_name)
   kl = jnp.sum(jax.vmap(gate_kl)(mean, log_scale))
   return *layers(params["pruned"], x, gate), kl
 
@@ -140,7 +143,7 @@ def run(config: Config) -> Outcome:
       beta, weight = setting
       loss_fn = cvib(
         original_fn,
-        pruned_fn,
+        partial(pruned_fn, axis_name=config.axis_name),
         beta=beta,
         contrastive_weight=weight,
         axis_name=config.axis_name,

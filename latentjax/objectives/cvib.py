@@ -39,8 +39,9 @@ def cvib(
 
   Args:
     original_fn: `(params, x) -> (features, logits)`, (B, D) and (B, C).
-    pruned_fn: `(params, key, x) -> (features, logits, kl)`, the twin with `vib_gate` on its units and kl,
-      a scalar, the sum of `gate_kl` over all of them (times the tokens they gate, in the paper).
+    pruned_fn: `(params, key, x) -> (features, logits, kl)`, the twin with `vib_gate` on its units, which
+      is to be given the same axis_name, and kl, a scalar, the sum of `gate_kl` over all of them (times
+      the tokens they gate, in the paper).
     beta: weight of kl, at least 0.
     contrastive_weight: alpha, at least 0; with 0 the pruned network is a VIB on its own.
     temperature: of the cosines, positive.

@@ -126,6 +126,14 @@ def test_further_statistics_over_devices():
   check_split(fn, [Z_1, Z_2], expected)
 
 
+def test_koleo_finds_the_neighbours_of_embeddings_that_have_nearly_collapsed():
+  z = np.array([1.0, 0.0, 0.0]) + 1e-3 * np.random.default_rng(0).standard_normal((32, 3))
+  z = (z / linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
+  exact = z / linalg.norm(z.astype(float), axis=1, keepdims=True)
+  distances = linalg.norm(exact[:, None] - exact, axis=-1) + 9 * np.eye(32)
+  np.testing.assert_allclose(jax.jit(koleo_loss)(z), -np.log(distances.min(1)), atol=1e-3)
+
+
 @pytest.mark.parametrize(
   ("call", "match"),
   [

@@ -1,12 +1,18 @@
 """SepCLR's terms against loops over pairs."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_kernel
+from contract import check_kernel, fast_jit
 from split import check_split
 
-from latentjax.losses.contrastive import joint_entropy_loss, sepclr_terms
+from latentjax.losses.contrastive import (
+  cross_uniformity,
+  joint_entropy_loss,
+  sepclr_terms,
+  uniformity,
+)
 
 B, D, E = 8, 3, 2
 RNG = np.random.default_rng(0)
@@ -42,6 +48,24 @@ def test_joint_entropy_loss():
       ((COMMON[0], SALIENT[0]), {"block_size": 0}, ValueError, "block_size must be a positive"),
     ],
   )
+
+
+def test_distances_keep_their_digits_far_from_the_origin():
+  z = np.round(1024 * COMMON[0]).astype(np.float32) / 1024  # so that the shift is exact
+
+  def total(z):
+    others = z[::-1]
+    return jnp.stack(
+      [
+        uniformity(z),
+        cross_uniformity(z, others),
+        jnp.mean(joint_entropy_loss(z, others)),
+      ]
+    )
+
+  measure = fast_jit(lambda z: (total(z), jax.jacrev(total)(z)))
+  for near, far in zip(measure(z), measure(z + 1024)):
+    np.testing.assert_allclose(far, near, rtol=1e-4, atol=1e-5)
 
 
 def terms_oracle(c_1, c_2, s_1, s_2, target):
@@ -101,7 +125,8 @@ def test_the_background_is_moved_by_its_own_term_alone():
       ValueError,
       "common_1 and salient_1 must have as many",
     ),
-    ({4: TARGET.astype(int)}, TypeError, "is_target must be boolean of shape \\(8,\\)"),
+    ({4: TARGET.astype(int)}, TypeError, "is_target must be boolean, got int"),
+    ({4: TARGET[:5]}, ValueError, "is_target must have shape \\(8,\\), got \\(5,\\)"),
     ({"temperature": 0.0}, ValueError, "temperature must be in"),
   ],
 )

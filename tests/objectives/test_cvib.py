@@ -22,8 +22,9 @@ def original(params, x):
   return features, 2 * features
 
 
-def pruned(params, key, x):
-  features = jnp.tanh(vib_gate(key, x, *params["gates"]) @ params["pruned"])
+def pruned(params, key, x, axis_name=None):
+  gated = vib_gate(key, x, *params["gates"], axis_name=axis_name)
+  features = jnp.tanh(gated @ params["pruned"])
   return features, 2 * features, jnp.sum(gate_kl(*params["gates"]))
 
 
@@ -53,6 +54,21 @@ def test_loss_and_what_trains_what():
   # Without the contrastive term the networks do not know of each other.
   separate = run(0.0)[0][1]["original"]
   np.testing.assert_allclose(separate, alone, rtol=1e-4, atol=1e-6)
+
+
+def test_gates_and_negatives_over_devices():
+  def grad(axis_name):
+    twin = lambda params, key, x: pruned(params, key, x, axis_name)
+    objective = cvib(original, twin, beta=0.3, temperature=0.5, axis_name=axis_name)
+    return jax.grad(lambda p, batch: objective(p, (), jax.random.key(0), batch)[0])
+
+  batch = {"image": X, "label": Y}
+  halves = jax.tree.map(lambda array: array.reshape(2, 4, *array.shape[1:]), batch)
+  mapped = jax.pmap(grad("i"), "i", in_axes=(None, 0), devices=jax.devices()[:2])
+  for got, expected in zip(
+    jax.tree.leaves(mapped(PARAMS, halves)), jax.tree.leaves(jax.jit(grad(None))(PARAMS, batch))
+  ):
+    np.testing.assert_allclose(got.mean(0), expected, rtol=1e-4, atol=1e-6)
 
 
 def original_nll(w):

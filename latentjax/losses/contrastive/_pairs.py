@@ -15,6 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from latentjax.checks import wide_dtype
+from latentjax.collectives import device_mean
 from latentjax.losses.contrastive._sweep import over_tiles
 from latentjax.losses.contrastive._tiles import (
   Operands,
@@ -84,6 +85,10 @@ def log_potentials(
   """log sum_j exp(-t |x_i - y_j|^2) over j != i of all devices, shape (rows of this device,)."""
   dtype = wide_dtype(x, y)
   x, y = (jnp.asarray(array, dtype) for array in (x, y))
+  # Distances become differences of squares, which lose their digits far from the origin.
+  middle = (jnp.mean(x, axis=0) + jnp.mean(y, axis=0)) / 2
+  centre = device_mean(jax.lax.stop_gradient(middle), axis_name)
+  x, y = x - centre, y - centre
   half = lambda array: -0.5 * jnp.sum(jnp.square(array), axis=1, keepdims=True)
   ones = jnp.ones_like(half(x))
   # Products of these rows and columns are -|x_i - y_j|^2 / 2.

@@ -63,14 +63,17 @@ def koleo_loss(
     check_positive_int(block_size=block_size)
   z = l2_normalize(jnp.asarray(z, wide_dtype(z)))
   columns = all_gather_rows(z, axis_name)
-  fixed = jax.lax.stop_gradient(columns)
+  # Cosines of embeddings that have nearly collapsed, the ones to be driven apart, all round to 1.
+  centre = jnp.mean(columns, axis=0)
+  points, fixed = jax.lax.stop_gradient((z - centre, columns - centre))
+  half_norms = jnp.sum(jnp.square(fixed), axis=1) / 2
 
   def neighbour(row: tuple[jax.Array, jax.Array]) -> jax.Array:
     point, index = row
-    cosines = jnp.matmul(fixed, point, precision="highest")
-    return jnp.argmax(jnp.where(jnp.arange(fixed.shape[0]) == index, -jnp.inf, cosines))
+    nearness = jnp.matmul(fixed, point, precision="highest") - half_norms
+    return jnp.argmax(jnp.where(jnp.arange(fixed.shape[0]) == index, -jnp.inf, nearness))
 
-  rows = (jax.lax.stop_gradient(z), row_offset(z.shape[0], axis_name) + jnp.arange(z.shape[0]))
+  rows = (points, row_offset(z.shape[0], axis_name) + jnp.arange(z.shape[0]))
   size = z.shape[0] if block_size is None else min(block_size, z.shape[0])
   nearest = jax.lax.map(neighbour, rows, batch_size=size)
   squared = jnp.sum(jnp.square(z - columns[nearest]), axis=1)

@@ -153,10 +153,11 @@ def sepclr_terms(
   for pair in (common, salient):
     check_alike(2, **pair)
   _check_rows(common_1=common_1, salient_1=salient_1)
+  if jnp.result_type(is_target) != jnp.bool_:
+    raise TypeError(f"is_target must be boolean, got {jnp.result_type(is_target)}")
   expected = jnp.shape(common_1)[:1]
-  if jnp.result_type(is_target) != jnp.bool_ or jnp.shape(is_target) != expected:
-    got = f"{jnp.result_type(is_target)} of shape {jnp.shape(is_target)}"
-    raise TypeError(f"is_target must be boolean of shape {expected}, got {got}")
+  if jnp.shape(is_target) != expected:
+    raise ValueError(f"is_target must have shape {expected}, got {jnp.shape(is_target)}")
   check_range(0.0, strict=True, temperature=temperature)
   dtype = wide_dtype(common_1, common_2, salient_1, salient_2)
   c_1, c_2 = (jnp.asarray(array, dtype) for array in (common_1, common_2))

@@ -36,7 +36,8 @@ def sup_con(
     temperature: tau, positive. Can be traced and receives a gradient.
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
     block_size: rows at a time: scores take memory (block_size, block_size), forward and backward,
-      instead of (B, B). The result does not depend on it.
+      instead of (B, B). The result does not depend on it. Every device still gathers the (B, D)
+      embeddings of all, for the sums over classes.
 
   Returns:
     Loss per anchor in nats, shape (B,), float32 or wider. Gradient flows to z, to the rows of every

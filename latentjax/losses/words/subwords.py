@@ -20,10 +20,10 @@ def ngram_ids(
   .. math:: G(w) = \{ h(g) \bmod \text{num\_buckets} : g \text{ an n-gram of } {<} w {>} \}
 
   A word stands between "<" and ">"; its n-grams are all the strings in it of min_length to
-  max_length characters, and the whole. Each goes to one of num_buckets rows of a table by the 32-bit
-  FNV-1a hash of its UTF-8 bytes; strings that fall on the same row share it. (The authors' program
-  gives the whole words of its vocabulary rows of their own, and its bytes above 127 count as
-  negative.)
+  max_length characters, as often as they occur, and the whole. Each goes to one of num_buckets rows
+  of a table by the 32-bit FNV-1a hash of its UTF-8 bytes; strings that fall on the same row share it.
+  (The authors' program gives the whole words of its vocabulary rows of their own, and its bytes above
+  127 count as negative.)
 
   Args:
     words: strings, in the vocabulary or not.
