@@ -128,7 +128,8 @@ def normalized_hsic(
     bandwidth_x: h of x's kernel, positive, a squared length; 2 D by default.
     bandwidth_y: h of y's kernel; 2 E by default.
     epsilon: positive; directions of less than this share of the Gram matrix's largest possible
-      eigenvalue, B, do not count.
+      eigenvalue, B, do not count. Below 1e-7 float32 cannot tell them from rounding, and the result
+      may be NaN.
     axis_name: mapped device axis over which the rows of both samples are split, inside `pmap` or
       `shard_map`.
 
