@@ -97,4 +97,8 @@ def obow(
     }
     return jnp.mean(jnp.stack(losses)), (BowState(teacher, vocabulary), metrics)
 
-  return SelfSupervised(objective, lambda params: BowState(init_teacher(params), vocabulary))
+  def init_state(params: Params) -> BowState:
+    # A copy: a training step may be given its state to overwrite.
+    return BowState(init_teacher(params), jax.tree.map(jnp.array, vocabulary))
+
+  return SelfSupervised(objective, init_state)

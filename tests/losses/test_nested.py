@@ -1,11 +1,15 @@
 """The loss on all depths and widths against numpy, and what it draws."""
 
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from contract import AXIS
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 from scipy.spatial import distance
 from scipy.special import rel_entr, softmax
 from split import check_split
@@ -48,6 +52,19 @@ def oracle(a, b):
 
 def test_matryoshka_2d():
   check_split(two_layers, (A, Z), oracle)
+
+
+def test_a_scalar_loss_is_the_same_on_every_device():
+  layers = [np.moveaxis(z, 1, 0).astype(np.float32) for z in (A, Z)]
+
+  def run(a, b, axis_name=None):
+    total = lambda a, b: device_mean(jnp.mean(apart(a, b)), axis_name)
+    return matryoshka_2d(total, [3], axis_name=axis_name)(KEY, a, b)[None]
+
+  mesh = Mesh(np.array(jax.devices()[:4]), (AXIS,))
+  split = partial(jax.shard_map, mesh=mesh, in_specs=P(None, AXIS), out_specs=P(AXIS))
+  here, there = jax.jit(lambda *z: (run(*z), split(partial(run, axis_name=AXIS))(*z)))(*layers)
+  np.testing.assert_allclose(there, np.repeat(here, 4), rtol=1e-5)
 
 
 def test_blocks_of_rows_and_extreme_magnitudes():

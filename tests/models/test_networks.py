@@ -89,6 +89,21 @@ def test_bfloat16_computes_nearly_the_same(key):
     assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
 
 
+def test_batch_norm_against_numpy():
+  rng = np.random.default_rng(0)
+  x = rng.standard_normal((6, 3)).astype(np.float32) * [1, 10, 0] + 2  # one column is constant
+  network = models.BatchNormMLP(2, (5,), activation=jnp.tanh)
+  shapes = jax.eval_shape(network.init, jax.random.key(0), x)
+  params = jax.tree.map(lambda a: rng.standard_normal(a.shape).astype(np.float32), shapes)
+  p = params["params"]
+  h = x @ p["Dense_0"]["kernel"]
+  h = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5) * p["scale_0"] + p["bias_0"]
+  expected = np.tanh(h) @ p["Dense_1"]["kernel"] + p["Dense_1"]["bias"]
+  np.testing.assert_allclose(jax.jit(network.apply)(params, x), expected, rtol=1e-4, atol=1e-5)
+  found = jax.jit(network.apply)(params, x.astype(jnp.bfloat16))
+  assert found.dtype == jnp.float32
+
+
 def test_bad_arguments(key):
   with pytest.raises(ValueError, match="activation must be the name of a function"):
     models.mlp_vae((7,), Z, activation="tan").init_fn(key)

@@ -56,6 +56,13 @@ def test_a_step():
     assert np.isclose(word, features, atol=1e-5).all(axis=1).any()
 
 
+def test_state_that_is_donated_leaves_the_vocabulary():
+  model = obow(encode, encode, init_vocabulary(KEY, num_words=N, dim=D))
+  step = jax.jit(lambda state: jax.tree.map(lambda x: x + 1, state), donate_argnums=0)
+  runs = [step(model.init_state(jnp.zeros(1))).vocabulary.words for _ in range(2)]
+  np.testing.assert_array_equal(*runs)
+
+
 def test_the_student_needs_a_view():
   with pytest.raises(ValueError, match="at least two views"):
     obow(encode, encode, None, features=("a",))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from latentjax.checks import check_positive_int, check_range, wide_dtype
-from latentjax.collectives import all_gather_rows
+from latentjax.collectives import all_gather_rows, device_mean
 from latentjax.losses.contrastive.normalize import l2_normalize
 
 __all__ = ["matryoshka", "matryoshka_2d"]
@@ -110,9 +110,9 @@ def matryoshka_2d(
 
   Returns:
     Function `(key, a, b, **rest)` of the embeddings of all layers, from the first to the last, each of
-    shape (L, B, D), with loss_fn's result plus the divergence per example in nats. The key must be
-    the same on every device. Gradient flows to both, except that the last layer's similarities are
-    detached.
+    shape (L, B, D), with loss_fn's result plus the divergence in nats: per example, or for a scalar
+    loss its mean over the examples of all devices. The key must be the same on every device. Gradient
+    flows to both, except that the last layer's similarities are detached.
 
   Raises:
     TypeError: if a dimension or block_size is not an integer.
@@ -154,7 +154,9 @@ def matryoshka_2d(
     if kl_weight == 0:
       return total
     divergence = _similarity_divergence(*pairs, 1 / kl_temperature, axis_name, block_size)
-    return total + kl_weight * (divergence if jnp.ndim(total) else jnp.mean(divergence))
+    if jnp.ndim(total) == 0:
+      divergence = device_mean(jnp.mean(divergence), axis_name)
+    return total + kl_weight * divergence
 
   return loss
 
