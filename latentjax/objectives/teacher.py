@@ -72,7 +72,7 @@ def update_teacher(teacher: Teacher, params: Params, *, momentum: Momentum) -> T
   def move(xi: jax.Array, theta: jax.Array) -> jax.Array:
     # In bfloat16 neither m nor the products are exact, and the average would shrink step by step.
     wide = wide_dtype(xi, theta)
-    return (m * xi.astype(wide) + (1 - m) * jnp.asarray(theta, wide)).astype(xi.dtype)
+    return jnp.asarray(m * xi.astype(wide) + (1 - m) * jnp.asarray(theta, wide), xi.dtype)
 
   moved = jax.tree.map(move, teacher.params, params)
   return Teacher(jax.lax.stop_gradient(moved), teacher.step + 1)
