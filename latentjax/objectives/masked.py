@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from latentjax.checks import check_positive_int
 from latentjax.losses.masked import (
   BlockMasks,
   jepa_loss,
@@ -118,12 +119,16 @@ def i_jepa(
 
   Raises:
     KeyError: if a batch lacks the feature.
+    TypeError: if context_size or target_size is not an integer.
     ValueError: if the shapes do not fit or a number is out of range.
 
   References:
     Assran et al., Self-Supervised Learning from Images with a Joint-Embedding Predictive
       Architecture, 2023. arXiv:2301.08243
   """
+  for name, size in {"context_size": context_size, "target_size": target_size}.items():
+    if size is not None:
+      check_positive_int(**{name: size})
 
   def objective(
     params: Params, teacher: Teacher, key: jax.Array, batch: Batch
@@ -131,8 +136,9 @@ def i_jepa(
     patches = patchify(take_feature(batch, feature), patch_size=patch_size)
     batch_size, num_patches, _ = patches.shape
     masks = masks_fn(key, batch_size=batch_size, axis_name=axis_name)
-    seen, is_seen = masked_positions(masks.context, size=context_size or num_patches)
-    asked, is_asked = masked_positions(masks.targets, size=target_size or num_patches)
+    most = lambda size: num_patches if size is None else size
+    seen, is_seen = masked_positions(masks.context, size=most(context_size))
+    asked, is_asked = masked_positions(masks.targets, size=most(target_size))
     features = encode_fn(params, _take(patches, seen), seen, is_seen)
 
     def predict(queries: jax.Array, where: jax.Array) -> jax.Array:

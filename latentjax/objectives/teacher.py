@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_positive_int, check_range
+from latentjax.checks import check_positive_int, check_range, wide_dtype
 from latentjax.losses.contrastive import byol_loss
 from latentjax.objectives.latent_model import Batch, Metrics, Params
 from latentjax.objectives.two_view import EmbedFn, SelfSupervised, check_pair, embed_views
@@ -53,7 +53,7 @@ def update_teacher(teacher: Teacher, params: Params, *, momentum: Momentum) -> T
     momentum: m, in [0, 1], or a function of the number of updates so far.
 
   Returns:
-    The teacher after it. Detached.
+    The teacher after it, in its own dtype: in bfloat16 steps below its rounding are lost. Detached.
 
   Raises:
     ValueError: if momentum is a number out of [0, 1].
@@ -68,7 +68,12 @@ def update_teacher(teacher: Teacher, params: Params, *, momentum: Momentum) -> T
   if not callable(momentum):
     check_range(0.0, 1.0, momentum=momentum)
   m = momentum(teacher.step) if callable(momentum) else momentum
-  move = lambda xi, theta: (m * xi + (1 - m) * theta).astype(xi.dtype)
+
+  def move(xi: jax.Array, theta: jax.Array) -> jax.Array:
+    # In bfloat16 neither m nor the products are exact, and the average would shrink step by step.
+    wide = wide_dtype(xi, theta)
+    return jnp.asarray(m * xi.astype(wide) + (1 - m) * jnp.asarray(theta, wide), xi.dtype)
+
   moved = jax.tree.map(move, teacher.params, params)
   return Teacher(jax.lax.stop_gradient(moved), teacher.step + 1)
 

@@ -60,6 +60,13 @@ def test_local_criterion():
   )
 
 
+def test_what_features_and_places_have_in_common_does_not_matter():
+  run = jax.jit(lambda *args: vicregl_loss(*args, num_matches=G, lambda_variance=0.0))
+  fine = [np.round(64 * x) / 1024 for x in (MAPS_1, MAPS_2, PLACES_1, PLACES_2)]
+  moved = run(*(x + 1000 for x in fine))  # exact in float32
+  np.testing.assert_allclose(moved, run(*fine), rtol=1e-4)
+
+
 def test_a_crop_that_moved_matches_the_places_that_both_show():
   """The second view shows the first's places 1 and 2 as its own 0 and 1."""
   places = np.tile(np.arange(3.0)[:, None], (B, 1, 2))

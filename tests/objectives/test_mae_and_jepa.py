@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from latentjax.losses.masked import block_masks, random_masking, unpatchify
 from latentjax.models import PatchPredictor, PatchTransformer
@@ -103,3 +104,9 @@ def test_what_fills_up_a_list_does_not_matter():
     return [loss(m) for m in models]
 
   np.testing.assert_allclose(*run(params), rtol=1e-5)
+
+
+def test_a_list_needs_a_patch():
+  for name in ("context_size", "target_size"):
+    with pytest.raises(ValueError, match=f"{name} must be a positive integer, got 0"):
+      i_jepa(None, None, MASKS, patch_size=SIZE, **{name: 0})

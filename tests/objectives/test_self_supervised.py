@@ -127,6 +127,14 @@ def test_teacher_is_the_moving_average(answers):
       np.testing.assert_allclose(average, MOMENTUM * p + (1 - MOMENTUM) * moved, rtol=1e-6)
 
 
+def test_teacher_of_a_student_in_bfloat16_that_keeps_still():
+  student = jnp.asarray(np.arange(128) / 128 + 1, jnp.bfloat16)
+  step = lambda teacher, _: (update_teacher(teacher, student, momentum=0.998), None)
+  teacher, _ = jax.lax.scan(step, init_teacher(student), None, length=100)
+  assert teacher.params.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(teacher.params, student)
+
+
 def test_nothing_reaches_the_teacher(answers):
   key, params, _ = answers
 

@@ -104,6 +104,8 @@ def vicregl_loss(
 
 def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
   """Of all places of two views, (B, P, P)."""
+  centre = jnp.mean(x, axis=1, keepdims=True)  # what all have in common would cost digits
+  x, y = x - centre, y - centre
   products = jnp.matmul(x, jnp.swapaxes(y, 1, 2), precision="highest")
   square = lambda a: jnp.sum(jnp.square(a), axis=2)
   return square(x)[:, :, None] + square(y)[:, None] - 2 * products
