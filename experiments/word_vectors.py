@@ -66,10 +66,8 @@ class Config(harness.Config):
 def make_language(rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
   """Probabilities of contexts given each word, (WORDS, CONTEXTS), and how words are spelt."""
   frequency = np.where(np.arange(CONTEXTS) < FREQUENT, 20.0, 1.0)
-  stems, endings = (
-    0.7 * rng.standard_normal((STEMS, CONTEXTS)),
-    0.7 * rng.standard_normal((ENDINGS, CONTEXTS)),
-  )
+  stems = 0.7 * rng.standard_normal((STEMS, CONTEXTS))
+  endings = 0.7 * rng.standard_normal((ENDINGS, CONTEXTS))
   tilt = (stems[:, None] + endings).reshape(WORDS, CONTEXTS) * (frequency == 1)
   weights = frequency * np.exp(tilt)
   spelt = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 5)) for _ in range(STEMS)]
@@ -128,8 +126,7 @@ def analogies(vectors: jax.Array) -> jax.Array:
   pairs = lambda n: itertools.permutations(range(n), 2)
   grid = [
     (GRID[r, s], GRID[r, t], GRID[q, s], GRID[q, t])
-    for r, q in pairs(STEMS)
-    for s, t in pairs(ENDINGS)
+    for (r, q), (s, t) in itertools.product(pairs(STEMS), pairs(ENDINGS))
   ]
   a, b, c, d = np.array(grid).T
   known = np.stack([a, b, c])
