@@ -15,6 +15,7 @@ from latentjax.checks import (
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows, device_mean, draw_rows
+from latentjax.losses.contrastive._distances import squared_distances
 from latentjax.losses.contrastive.normalize import l2_normalize
 
 __all__ = ["Vocabulary", "bow_loss", "bow_target", "init_vocabulary", "update_vocabulary"]
@@ -128,7 +129,7 @@ def update_vocabulary(
       f"got {len(drawn)}"
     )
   replaced = (vocabulary.oldest + jnp.arange(len(drawn))) % num_words
-  nearest = jnp.min(_squared_distances(features, words), axis=-1)
+  nearest = jnp.min(squared_distances(features, words.astype(features.dtype)), axis=-1)
   words = words.at[replaced].set(drawn.astype(words.dtype))
   decay = jnp.asarray(decay, distance.dtype)
   mean = device_mean(jnp.mean(nearest), axis_name).astype(distance.dtype)
@@ -182,7 +183,7 @@ def bow_target(
   features = _as_features(features, words)
   check_range(0.0, strict=True, delta=delta)
   check_choice(("max", "mean"), pooling=pooling)
-  squared = _squared_distances(features, jnp.asarray(words))
+  squared = squared_distances(features, jnp.asarray(words, features.dtype))
   scale = jnp.asarray(delta, squared.dtype) * jnp.asarray(distance, squared.dtype)
   scale = jnp.maximum(scale, jnp.finfo(squared.dtype).tiny)
   beyond = squared - jnp.min(squared, axis=-1, keepdims=True)
@@ -248,11 +249,3 @@ def _as_features(features: ArrayLike, words: ArrayLike) -> jax.Array:
   if len(shape) not in (3, 4) or shape[-1] != dim:
     raise ValueError(f"features must have shape (B, P, {dim}) or (B, H, W, {dim}), got {shape}")
   return jnp.asarray(features, wide_dtype(features, words)).reshape(shape[0], -1, dim)
-
-
-def _squared_distances(features: jax.Array, words: jax.Array) -> jax.Array:
-  """Of features (B, P, D) and words (N, D), shape (B, P, N)."""
-  words = words.astype(features.dtype)
-  products = jnp.einsum("bpd,nd->bpn", features, words, precision="highest")
-  norms = [jnp.sum(jnp.square(x), axis=-1) for x in (features, words)]
-  return jnp.maximum(norms[0][..., None] - 2 * products + norms[1], 0)

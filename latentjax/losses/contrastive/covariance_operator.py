@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float
+from latentjax.checks import check_float, wide_dtype
 from latentjax.collectives import device_mean
 from latentjax.losses.contrastive._pairs import check_two_rows
 from latentjax.losses.contrastive._views import as_view_pair, mean_product
@@ -157,6 +157,6 @@ def predicted_update(operator: ArrayLike, weights: ArrayLike) -> jax.Array:
   size = jnp.size(weights)
   if jnp.shape(operator) != (size, size):
     raise ValueError(f"operator must have shape {(size, size)}, got {jnp.shape(operator)}")
-  dtype = jnp.promote_types(jnp.result_type(operator, weights), jnp.float32)
+  dtype = wide_dtype(operator, weights)
   operator, weights = jnp.asarray(operator, dtype), jnp.asarray(weights, dtype)
   return jnp.matmul(operator, weights.ravel(), precision="highest").reshape(weights.shape)

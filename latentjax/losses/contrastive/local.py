@@ -11,6 +11,7 @@ from latentjax.checks import (
   check_positive_int,
   wide_dtype,
 )
+from latentjax.losses.contrastive._distances import squared_distances
 from latentjax.losses.contrastive.redundancy import vicreg_loss
 
 __all__ = ["vicregl_loss"]
@@ -93,22 +94,13 @@ def vicregl_loss(
   )
   x_1, x_2 = (jnp.asarray(x, wide_dtype(x)) for x in arrays.values())
   at_1, at_2 = (jnp.asarray(at, wide_dtype(at)) for at in places.values())
-  distance = jnp.stack([_squared_distances(at_1, at_2), _squared_distances(x_1, x_2)])
+  distance = jnp.stack([squared_distances(at_1, at_2), squared_distances(x_1, x_2)])
   distance = jnp.stack([distance, jnp.swapaxes(distance, 2, 3)])  # (direction, kind, B, P, P)
   match = jax.vmap(partial(_match, num_matches=num_matches))
   match = jax.vmap(jax.vmap(match, (None, None, 0)), (0, 0, 0))
   matched = match(jnp.stack([x_1, x_2]), jnp.stack([x_2, x_1]), jax.lax.stop_gradient(distance))
   by_place = [jnp.swapaxes(f, 2, 3).reshape(-1, len(x_1), x_1.shape[2]) for f in matched]
   return 2 * jnp.mean(jax.vmap(criterion)(*by_place))
-
-
-def _squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
-  """Of all places of two views, (B, P, P)."""
-  centre = jnp.mean(x, axis=1, keepdims=True)  # what all have in common would cost digits
-  x, y = x - centre, y - centre
-  products = jnp.matmul(x, jnp.swapaxes(y, 1, 2), precision="highest")
-  square = lambda a: jnp.sum(jnp.square(a), axis=2)
-  return square(x)[:, :, None] + square(y)[:, None] - 2 * products
 
 
 def _match(

@@ -52,7 +52,7 @@ def vib_gate(
       2024. arXiv:2303.02846
   """
   check_float(h=h)
-  _check_gates(mean, log_scale)
+  check_alike(1, mean=mean, log_scale=log_scale)
   dtype = wide_dtype(h, mean, log_scale)
   h, mean, log_scale = (jnp.asarray(array, dtype) for array in (h, mean, log_scale))
   if h.ndim < 2 or h.shape[-1:] != mean.shape:
@@ -126,13 +126,9 @@ def gate_mask(
   return -_log_snr(mean, log_scale) < log_threshold
 
 
-def _check_gates(mean: ArrayLike, log_scale: ArrayLike) -> None:
-  check_alike(1, mean=mean, log_scale=log_scale)
-
-
 def _log_snr(mean: ArrayLike, log_scale: ArrayLike) -> jax.Array:
   """log(mu^2 / sigma^2), -inf for mu = 0, whose gradient is then 0."""
-  _check_gates(mean, log_scale)
+  check_alike(1, mean=mean, log_scale=log_scale)
   dtype = wide_dtype(mean, log_scale)
   mean, log_scale = jnp.asarray(mean, dtype), jnp.asarray(log_scale, dtype)
   is_zero = mean == 0
