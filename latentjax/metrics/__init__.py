@@ -6,6 +6,7 @@ from latentjax.metrics.codes import code_perplexity, code_usage
 from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale, tolerance
 from latentjax.metrics.identifiability import mean_correlation_coefficient
 from latentjax.metrics.infomec import InfoMEC, info_mec
+from latentjax.metrics.likelihood import bits_per_dimension
 from latentjax.metrics.modalities import ModalityGap, modality_gap
 from latentjax.metrics.mutual_information import label_information, label_number_information
 from latentjax.metrics.posterior import ActiveUnits, active_units
@@ -30,6 +31,7 @@ __all__ = [
   "VariableTypes",
   "active_units",
   "adaptive_retrieval",
+  "bits_per_dimension",
   "code_perplexity",
   "code_usage",
   "effective_rank",
