@@ -129,9 +129,9 @@ def dire(
   References:
     Wang et al., DIRE for Diffusion-Generated Image Detection, 2023. arXiv:2303.09295
   """
-  given = {"process": process, "times": times}
-  latent = ddim_invert(key, denoise_fn, x, **given)
-  return jnp.abs(jnp.asarray(x) - ddim(key, denoise_fn, latent, **given))
+  latent = ddim_invert(key, denoise_fn, x, process=process, times=times)
+  back = ddim(key, denoise_fn, latent, process=process, times=times)
+  return jnp.abs(jnp.asarray(x) - back)
 
 
 def _straight(at: Levels) -> tuple[jax.Array, jax.Array]:

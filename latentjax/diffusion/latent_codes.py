@@ -269,7 +269,7 @@ def latent_langevin(
     return prior + jnp.sum(energy_fn(z))
 
   def advance(z: Any, key: jax.Array) -> tuple[Any, None]:
-    keys = tree.unflatten(jax.random.split(key, len(leaves)))
+    keys = jax.tree.unflatten(tree, list(jax.random.split(key, len(leaves))))
 
     def move(leaf: jax.Array, slope: jax.Array, key: jax.Array) -> jax.Array:
       noise = jax.random.normal(key, leaf.shape, leaf.dtype)
@@ -278,8 +278,8 @@ def latent_langevin(
 
     return jax.tree.map(move, z, jax.grad(total)(z), keys), None
 
-  z = tree.unflatten([jnp.asarray(leaf) for leaf in leaves])
-  return jax.lax.scan(advance, z, jax.random.split(key, num_steps))[0]
+  start = jax.tree.map(jnp.asarray, z)
+  return jax.lax.scan(advance, start, jax.random.split(key, num_steps))[0]
 
 
 def _unit(deviation: jax.Array) -> jax.Array:

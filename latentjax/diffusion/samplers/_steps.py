@@ -67,6 +67,7 @@ def ddim_step(
 ) -> tuple[jax.Array, jax.Array]:
   """Mean and deviation of z_s given z_t and the data: of q(z_s | z_t, x0) for eta = 1."""
   share = share_resolved(step)
+  eta = jnp.asarray(eta, share.dtype)
   kept = jnp.sqrt(jnp.maximum(1 - jnp.square(eta) * share, 0))
   mean = step.next.alpha * x0 + kept * step.next.sigma * noise_of(z, x0, step.now)
   return mean, eta * jnp.sqrt(share) * step.next.sigma
