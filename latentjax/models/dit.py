@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from latentjax.checks import check_choice, check_rank
+from latentjax.losses.masked import patchify, unpatchify
 from latentjax.models.denoising import ConditionEmbedding
 from latentjax.models.transformer import grid_positions
 
@@ -27,7 +28,7 @@ def dit(size: str, **attributes: Any) -> "DiT":
 
   Args:
     size: "S", "B", "L" or "XL".
-    attributes: the other attributes of `DiT`, such as patch and num_classes.
+    attributes: the other attributes of `DiT`, such as patch_size and num_classes.
 
   Raises:
     ValueError: for another size.
@@ -44,7 +45,7 @@ class DiT(nn.Module):
   parameters are stacked along a leading axis of length depth.
 
   Attributes:
-    patch: side of a patch in pixels, a divisor of H and W.
+    patch_size: side of a patch in pixels, a divisor of H and W.
     width: of the tokens, a multiple of 4 and of heads.
     depth: number of blocks.
     heads: attention heads.
@@ -60,7 +61,7 @@ class DiT(nn.Module):
       Transformers, 2024. arXiv:2401.08740
   """
 
-  patch: int = 2
+  patch_size: int = 2
   width: int = 64
   depth: int = 4
   heads: int = 4
@@ -80,7 +81,7 @@ class DiT(nn.Module):
     tokens: jax.Array | None = None,
     hidden: int | None = None,
   ) -> jax.Array | tuple[jax.Array, jax.Array]:
-    """Prediction, shape (B, H, W, C); with `hidden`, a pair of it and tokens (B, H W / patch^2, width).
+    """Prediction, shape (B, H, W, C); with `hidden`, a pair of it and tokens (B, H W / patch_size^2, width).
 
     Args:
       x: images, shape (B, H, W, C).
@@ -91,13 +92,11 @@ class DiT(nn.Module):
     """
     check_rank(4, x=x)
     _, height, width, channels = x.shape
-    if height % self.patch or width % self.patch:
-      raise ValueError(f"x must have sides that patch {self.patch} divides, got shape {x.shape}")
     if hidden is not None and not 1 <= hidden <= self.depth:
       raise ValueError(f"hidden must be in [1, {self.depth}], got {hidden}")
-    grid = (height // self.patch, width // self.patch)
+    grid = (height // self.patch_size, width // self.patch_size)
     h = nn.Dense(self.width, dtype=self.dtype, kernel_init=glorot, name="embed")(
-      split_patches(x, self.patch)
+      patchify(x, patch_size=self.patch_size)
     )
     h += grid_positions(grid, self.width).astype(h.dtype)
     if tokens is not None:
@@ -119,8 +118,10 @@ class DiT(nn.Module):
 
     shift, scale = jnp.split(modulation(2, self.width, self.dtype)(c), 2, axis=-1)
     h = modulated(h[:, : grid[0] * grid[1]], shift, scale)
-    h = nn.Dense(self.patch**2 * channels, dtype=self.dtype, kernel_init=zeros, name="predict")(h)
-    out = join_patches(h.astype(jnp.float32), grid, self.patch)
+    h = nn.Dense(
+      self.patch_size**2 * channels, dtype=self.dtype, kernel_init=zeros, name="predict"
+    )(h)
+    out = unpatchify(h.astype(jnp.float32), image_size=(height, width), patch_size=self.patch_size)
     return out if hidden is None else (out, early)
 
   def _block(self) -> "DiTBlock":
@@ -176,17 +177,3 @@ def modulated(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
   """Layer norm of tokens (B, T, W), scaled and shifted by vectors (B, W)."""
   h = nn.LayerNorm(1e-6, use_bias=False, use_scale=False, dtype=x.dtype)(x)
   return h * (1 + scale[:, None]) + shift[:, None]
-
-
-def split_patches(x: jax.Array, patch: int) -> jax.Array:
-  """Images (B, H, W, C) to their patches, row by row, (B, H W / patch^2, patch^2 C)."""
-  batch_size, height, width, channels = x.shape
-  x = x.reshape(batch_size, height // patch, patch, width // patch, patch, channels)
-  return jnp.swapaxes(x, 2, 3).reshape(batch_size, -1, patch * patch * channels)
-
-
-def join_patches(patches: jax.Array, grid: tuple[int, int], patch: int) -> jax.Array:
-  """Inverse of `split_patches` for a grid of so many rows and columns of patches."""
-  batch_size, channels = patches.shape[0], patches.shape[-1] // patch**2
-  x = jnp.swapaxes(patches.reshape(batch_size, *grid, patch, patch, channels), 2, 3)
-  return x.reshape(batch_size, grid[0] * patch, grid[1] * patch, channels)

@@ -12,7 +12,7 @@ from latentjax.models import DIT_SIZES, DiT, dit, time_features
 from latentjax.models.transformer import grid_positions
 
 B, SHAPE, WIDTH, DEPTH, HEADS, CLASSES = 3, (4, 6, 2), 8, 3, 2, 5
-MODEL = DiT(patch=2, width=WIDTH, depth=DEPTH, heads=HEADS, num_classes=CLASSES)
+MODEL = DiT(patch_size=2, width=WIDTH, depth=DEPTH, heads=HEADS, num_classes=CLASSES)
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((B, *SHAPE)).astype(np.float32)
 T = RNG.uniform(size=B).astype(np.float32)
@@ -162,8 +162,8 @@ def test_published_sizes(size, millions):
 
 def test_bad_arguments(key):
   init = lambda model, *args, **kwargs: jax.eval_shape(lambda: model.init(key, *args, **kwargs))
-  with pytest.raises(ValueError, match="patch 4 divides, got shape \\(3, 4, 6, 2\\)"):
-    init(replace(MODEL, patch=4), X, T)
+  with pytest.raises(ValueError, match=r"patch_size must divide \(4, 6\), got 4"):
+    init(replace(MODEL, patch_size=4), X, T)
   with pytest.raises(ValueError, match="hidden must be in \\[1, 3\\], got 4"):
     init(MODEL, X, T, hidden=4)
   with pytest.raises(ValueError, match="x must have 4 axes"):
