@@ -62,6 +62,7 @@ from latentjax.objectives.quantized import (
   quantized_autoencoder,
 )
 from latentjax.objectives.queued import MocoState, moco, nnclr
+from latentjax.objectives.repa import repa
 from latentjax.objectives.sie import sie
 from latentjax.objectives.sigma_vae import sigma_vae
 from latentjax.objectives.teacher import (
@@ -161,6 +162,7 @@ __all__ = [
   "pulaski",
   "quantized_autoencoder",
   "rae",
+  "repa",
   "sie",
   "sigma_vae",
   "simsiam",
