@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from latentjax.diffusion import samplers
+from latentjax.diffusion.guidance import classifier_free
 from latentjax.diffusion.processes import Process
 
 NUM_CLASSES = 10
@@ -57,14 +58,14 @@ def generator(
   def generate(params: Any, key: jax.Array, labels: Any, setting: Setting) -> jax.Array:
     key_start, key_steps = jax.random.split(key)
     labels = jnp.asarray(labels, jnp.int32)
-    nothing = jnp.full_like(labels, NUM_CLASSES)
+    conditional = partial(denoise, params)
+    if setting.scale == 1:
+      estimate = lambda x, t: conditional(x, t, labels)
+    else:
+      estimate = classifier_free(conditional, labels, NUM_CLASSES, scale=setting.scale)
 
     def denoise_fn(x: jax.Array, t: jax.Array) -> jax.Array:
-      x0 = denoise(params, x, t, labels)
-      if setting.scale != 1:
-        without = denoise(params, x, t, nothing)
-        x0 = without + setting.scale * (x0 - without)
-      return x0 if bound is None else jnp.clip(x0, -bound, bound)
+      return estimate(x, t) if bound is None else jnp.clip(estimate(x, t), -bound, bound)
 
     return SAMPLERS[setting.sampler](
       key_steps,
