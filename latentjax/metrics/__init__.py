@@ -3,6 +3,7 @@
 from latentjax.metrics.adaptive_retrieval import adaptive_retrieval, retrieval_cost
 from latentjax.metrics.calibration import expected_calibration_error
 from latentjax.metrics.codes import code_perplexity, code_usage
+from latentjax.metrics.diversity import kernel_vendi_score, vendi_score
 from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale, tolerance
 from latentjax.metrics.frechet import frechet_distance, frechet_distance_of_moments
 from latentjax.metrics.identifiability import mean_correlation_coefficient
@@ -40,6 +41,7 @@ __all__ = [
   "frechet_distance",
   "frechet_distance_of_moments",
   "info_mec",
+  "kernel_vendi_score",
   "knn_predict",
   "label_information",
   "label_number_information",
@@ -55,4 +57,5 @@ __all__ = [
   "token_change_rate",
   "tolerance",
   "variable_types",
+  "vendi_score",
 ]
