@@ -8,6 +8,7 @@ from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_s
 from latentjax.metrics.frechet import frechet_distance, frechet_distance_of_moments
 from latentjax.metrics.identifiability import mean_correlation_coefficient
 from latentjax.metrics.infomec import InfoMEC, info_mec
+from latentjax.metrics.likelihood import bits_per_dimension
 from latentjax.metrics.modalities import ModalityGap, modality_gap
 from latentjax.metrics.mutual_information import label_information, label_number_information
 from latentjax.metrics.posterior import ActiveUnits, active_units
@@ -34,6 +35,7 @@ __all__ = [
   "VariableTypes",
   "active_units",
   "adaptive_retrieval",
+  "bits_per_dimension",
   "code_perplexity",
   "code_usage",
   "effective_rank",

@@ -4,6 +4,7 @@ Time runs from 0, data, to 1, noise. A process is three functions of t; whatever
 follows from them. Papers that count steps, or run time the other way, convert at the border.
 """
 
+from latentjax.diffusion.processes.changes import shifted, zero_terminal_snr
 from latentjax.diffusion.processes.coefficients import drift_and_diffusion, time_at_log_snr
 from latentjax.diffusion.processes.predictions import PREDICTIONS, convert, noised
 from latentjax.diffusion.processes.schedules import (
@@ -27,10 +28,12 @@ __all__ = [
   "from_log_snr",
   "noised",
   "rectified_flow",
+  "shifted",
   "sub_vp",
   "time_at_log_snr",
   "trigonometric",
   "ve",
   "vp_cosine",
   "vp_linear",
+  "zero_terminal_snr",
 ]
