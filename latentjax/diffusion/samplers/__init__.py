@@ -6,8 +6,19 @@ caller's choice.
 """
 
 from latentjax.diffusion.samplers.ancestral import ddim, ddpm
+from latentjax.diffusion.samplers.consistency import consistency
 from latentjax.diffusion.samplers.multistep import dpmpp_2m
 from latentjax.diffusion.samplers.ode import euler, heun
 from latentjax.diffusion.samplers.unipc import unipc
+from latentjax.diffusion.samplers.velocity import velocity_flow
 
-__all__ = ["ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc"]
+__all__ = [
+  "consistency",
+  "ddim",
+  "ddpm",
+  "dpmpp_2m",
+  "euler",
+  "heun",
+  "unipc",
+  "velocity_flow",
+]
