@@ -14,6 +14,11 @@ from latentjax.objectives.compression import (
 )
 from latentjax.objectives.conditional import ConditionedModel, conditional
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
+from latentjax.objectives.consistency import (
+  ConsistencyModel,
+  ConsistencyState,
+  consistency_model,
+)
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.cvib import cvib
@@ -27,11 +32,13 @@ from latentjax.objectives.ex_post import (
   fit_gaussian_mixture,
   two_stage_vae,
 )
+from latentjax.objectives.flow_prior import flow_prior_autoencoder
 from latentjax.objectives.gmvae import gmvae
 from latentjax.objectives.gradient_origin import GradientOrigin, gradient_origin
 from latentjax.objectives.group_vae import ada_gvae, group_vae
 from latentjax.objectives.hierarchical import hierarchical_iwae
 from latentjax.objectives.identifiable_vae import idvae, ivae
+from latentjax.objectives.interpolants import interpolant_flow, multimarginal_flow
 from latentjax.objectives.iwae import iwae
 from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
@@ -86,6 +93,8 @@ __all__ = [
   "CompressionModel",
   "ConditionalModel",
   "ConditionedModel",
+  "ConsistencyModel",
+  "ConsistencyState",
   "DiffusionModel",
   "DinoState",
   "EditModel",
@@ -113,6 +122,7 @@ __all__ = [
   "categorical_vae",
   "conditional",
   "conditional_vae",
+  "consistency_model",
   "context_encoding_vae",
   "cosine_momentum",
   "cpl_mix_vae",
@@ -128,6 +138,7 @@ __all__ = [
   "factor_vae",
   "factorized_compression",
   "fit_gaussian_mixture",
+  "flow_prior_autoencoder",
   "gmvae",
   "gradient_origin",
   "group_vae",
@@ -139,6 +150,7 @@ __all__ = [
   "idvae",
   "info_vae",
   "init_teacher",
+  "interpolant_flow",
   "ivae",
   "iwae",
   "jmvae",
@@ -154,6 +166,7 @@ __all__ = [
   "moco",
   "mopoe",
   "multi_view",
+  "multimarginal_flow",
   "mvae",
   "mvtcae",
   "nnclr",
