@@ -1,6 +1,7 @@
 """Score matching, denoising and flow matching; weights and times to train at."""
 
 from latentjax.losses.score.denoising import denoising_loss, flow_matching_loss, variational_loss
+from latentjax.losses.score.discrete import DiscreteLoss, discrete_loss
 from latentjax.losses.score.times import (
   TimeSampler,
   antithetic_times,
@@ -18,10 +19,12 @@ from latentjax.losses.score.weighting import (
 )
 
 __all__ = [
+  "DiscreteLoss",
   "TimeSampler",
   "WeightFn",
   "antithetic_times",
   "denoising_loss",
+  "discrete_loss",
   "edm_weight",
   "flow_matching_loss",
   "log_normal_times",
