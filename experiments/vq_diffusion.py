@@ -1,16 +1,15 @@
 """VQ-Diffusion of MNIST: mask and replace, and fewer steps than in training.
 
-Claim (Gu et al. 2022, abstract): a mask-and-replace diffusion avoids the accumulation of errors; so the ablation
-of the share of masked tokens has samples that are better than with masks alone and than with random tokens
-alone. The reparameterised network predicts the data, so that steps can be left out: "a better trade-off
-between quality and speed".
+Claim (Gu et al. 2022, abstract): mask-and-replace avoids the accumulation of errors; so its samples are to be
+better than those of masks alone and of random tokens alone. The reparameterised network predicts the data, so
+that steps can be left out, for "a better trade-off between quality and speed".
 Command: python -m experiments vq_diffusion --data_dir=DIR
-Expected: Frechet distance of samples by 100 steps of mask-and-replace (0.9 masked) over that of masks alone, and
-over that of random tokens alone, at most 1 each; of samples by 10 steps over that by 100 at most 1.2.
-Protocol: a VQ-VAE with 16 places and 128 codes, one for all seeds. The models differ in the process alone: one
-residual network of time and the codes' embeddings, a chain of 100 steps, the bound plus 0.0005 of the cross
-entropy a step (the authors' program). Times are uniform; theirs are drawn by importance. Frechet distances are
-those of features of a classifier trained here, of decoded samples to decoded codes of test images.
+Expected: Frechet distance of samples by 100 steps of mask-and-replace (0.9 masked) over that of masks alone,
+and over that of random tokens alone, at most 1; of samples by 10 steps over that by 100 at most 1.2.
+Protocol: a VQ-VAE with 16 places and 128 codes, one for all seeds. Models differ in the process alone: one
+small network of time and the codes' embeddings, a chain of 100 steps, the bound plus 0.0005 of the cross
+entropy a step (the authors' program). Times are uniform; theirs are drawn by importance. Frechet distances
+are those of features of a classifier trained here, of decoded samples to decoded codes of test images.
 Time: about three minutes on one CPU core, three seeds.
 """
 

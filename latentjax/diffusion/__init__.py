@@ -1,5 +1,5 @@
 """Diffusion and flow models: processes from data to noise, and samplers back."""
 
-from latentjax.diffusion import discrete, processes, samplers
+from latentjax.diffusion import averaging, discrete, processes, samplers
 
-__all__ = ["discrete", "processes", "samplers"]
+__all__ = ["averaging", "discrete", "processes", "samplers"]
