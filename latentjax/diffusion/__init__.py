@@ -1,9 +1,18 @@
 """Diffusion and flow models: processes from data to noise, and samplers back."""
 
-from latentjax.diffusion import averaging, guidance, inversion, processes, samplers, spacings
+from latentjax.diffusion import (
+  averaging,
+  discrete,
+  guidance,
+  inversion,
+  processes,
+  samplers,
+  spacings,
+)
 
 __all__ = [
   "averaging",
+  "discrete",
   "guidance",
   "inversion",
   "processes",

@@ -23,6 +23,7 @@ from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.cvib import cvib
 from latentjax.objectives.diffusion import DiffusionModel, diffusion, drop_condition
+from latentjax.objectives.discrete_diffusion import discrete_diffusion
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.dts import dts
 from latentjax.objectives.edit_vae import EditModel, edit_vae
@@ -130,6 +131,7 @@ __all__ = [
   "diffusion",
   "dino",
   "dip_vae",
+  "discrete_diffusion",
   "drop_condition",
   "dts",
   "edit_vae",

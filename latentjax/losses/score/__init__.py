@@ -7,6 +7,7 @@ from latentjax.losses.score.consistency import (
   consistency_training_loss,
 )
 from latentjax.losses.score.denoising import denoising_loss, flow_matching_loss, variational_loss
+from latentjax.losses.score.discrete import DiscreteLoss, discrete_loss
 from latentjax.losses.score.flow_prior import flow_alignment_loss
 from latentjax.losses.score.interpolants import (
   Interpolant,
@@ -49,6 +50,7 @@ from latentjax.losses.score.weighting import (
 )
 
 __all__ = [
+  "DiscreteLoss",
   "Interpolant",
   "LossHistoryState",
   "TimeSampler",
@@ -61,6 +63,7 @@ __all__ = [
   "consistency_times",
   "consistency_training_loss",
   "denoising_loss",
+  "discrete_loss",
   "edm_weight",
   "flow_alignment_loss",
   "flow_matching_loss",
