@@ -158,8 +158,8 @@ def denoise(
     ValueError: if the shapes do not fit or sigma is not positive.
 
   Example:
-    >>> line = jnp.array([[[1.0], [0.0]]])
-    >>> denoise(jnp.array([[2.0, 3.0]]), jnp.zeros(1), jnp.zeros((1, 2)), line, sigma=1.0).tolist()
+    >>> line, x_t = jnp.array([[[1.0], [0.0]]]), jnp.array([[2.0, 3.0]])
+    >>> denoise(x_t, jnp.zeros(1), jnp.zeros((1, 2)), line, sigma=1.0).round(4).tolist()
     [[1.0, 0.0]]
 
   References:
@@ -245,8 +245,11 @@ def _components(
   dim, rank = loadings.shape[1:]
   if jnp.shape(x_t)[1] != dim:
     raise ValueError(f"x_t must have D = {dim} numbers in a row, got shape {jnp.shape(x_t)}")
-  alpha, sigma = (_level(name, v, x_t) for name, v in {"alpha": alpha, "sigma": sigma}.items())
+  for name, level in {"alpha": alpha, "sigma": sigma}.items():
+    if jnp.shape(level) not in ((), jnp.shape(x_t)[:1]):
+      raise ValueError(f"{name} must have shape () or {jnp.shape(x_t)[:1]}, got {jnp.shape(level)}")
   x_t, logits, mean, loadings, alpha, sigma = widen(x_t, logits, mean, loadings, alpha, sigma)
+  alpha, sigma = alpha.reshape(-1, 1, 1), sigma.reshape(-1, 1, 1)  # rows, components, dimensions
   gram = jnp.einsum("kdr,kds->krs", loadings, loadings, precision="highest")
   eye = jnp.eye(rank, dtype=gram.dtype)
   root = jnp.linalg.cholesky(_square(alpha) * gram + _square(sigma) * eye)  # (B or 1, K, R, R)
@@ -263,19 +266,11 @@ def _components(
   return _Parts(jax.nn.log_softmax(logits) - 0.5 * square, inside), mean
 
 
-def _level(name: str, level: ArrayLike, x_t: ArrayLike) -> jax.Array:
-  """alpha or sigma with axes for rows, components and dimensions."""
-  level = jnp.asarray(level)
-  if level.shape not in ((), jnp.shape(x_t)[:1]):
-    raise ValueError(f"{name} must have shape () or {jnp.shape(x_t)[:1]}, got {level.shape}")
-  return level.reshape(-1, 1, 1)
-
-
 def _square(level: jax.Array) -> jax.Array:
   return jnp.square(level)[..., None]
 
 
-def _check_params(logits: ArrayLike, mean: ArrayLike, loadings: ArrayLike) -> tuple:
+def _check_params(logits: ArrayLike, mean: ArrayLike, loadings: ArrayLike) -> tuple[jax.Array, ...]:
   """Refuses parameters that do not fit; returns them float32 or wider."""
   check_float(logits=logits, mean=mean, loadings=loadings)
   check_rank(3, loadings=loadings)
