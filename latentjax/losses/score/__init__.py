@@ -1,6 +1,7 @@
 """Score matching, denoising and flow matching; weights and times to train at."""
 
 from latentjax.losses.score.denoising import denoising_loss, flow_matching_loss, variational_loss
+from latentjax.losses.score.subspaces import subspace_denoising_loss
 from latentjax.losses.score.times import (
   TimeSampler,
   antithetic_times,
@@ -29,6 +30,7 @@ __all__ = [
   "min_snr_weight",
   "p2_weight",
   "sigmoid_weight",
+  "subspace_denoising_loss",
   "uniform_times",
   "uniform_weight",
   "variational_loss",
