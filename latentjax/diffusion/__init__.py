@@ -1,5 +1,5 @@
 """Diffusion and flow models: processes from data to noise, and samplers back."""
 
-from latentjax.diffusion import processes, samplers
+from latentjax.diffusion import bridges, inverse, processes, samplers
 
-__all__ = ["processes", "samplers"]
+__all__ = ["bridges", "inverse", "processes", "samplers"]

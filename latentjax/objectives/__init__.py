@@ -31,6 +31,7 @@ from latentjax.objectives.gradient_origin import GradientOrigin, gradient_origin
 from latentjax.objectives.group_vae import ada_gvae, group_vae
 from latentjax.objectives.hierarchical import hierarchical_iwae
 from latentjax.objectives.identifiable_vae import idvae, ivae
+from latentjax.objectives.interpolation import FrameInterpolation, frame_interpolation
 from latentjax.objectives.iwae import iwae
 from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
@@ -86,6 +87,7 @@ __all__ = [
   "ConditionedModel",
   "DinoState",
   "EditModel",
+  "FrameInterpolation",
   "FullGaussianMixture",
   "GradientOrigin",
   "LatentModel",
@@ -123,6 +125,7 @@ __all__ = [
   "factor_vae",
   "factorized_compression",
   "fit_gaussian_mixture",
+  "frame_interpolation",
   "gmvae",
   "gradient_origin",
   "group_vae",
