@@ -2,8 +2,10 @@
 
 from latentjax.diffusion import (
   averaging,
+  bridges,
   discrete,
   guidance,
+  inverse,
   inversion,
   processes,
   samplers,
@@ -12,8 +14,10 @@ from latentjax.diffusion import (
 
 __all__ = [
   "averaging",
+  "bridges",
   "discrete",
   "guidance",
+  "inverse",
   "inversion",
   "processes",
   "samplers",

@@ -22,6 +22,7 @@ from latentjax.metrics.representations import (
   variable_types,
 )
 from latentjax.metrics.retrieval import Retrieval, prediction_retrieval
+from latentjax.metrics.subspaces import subspace_affinity
 from latentjax.metrics.token_change import TokenChange, token_change_rate
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
   "relative_scale",
   "retrieval_cost",
   "sqnr",
+  "subspace_affinity",
   "token_change_rate",
   "tolerance",
   "variable_types",

@@ -14,11 +14,7 @@ from latentjax.objectives.compression import (
 )
 from latentjax.objectives.conditional import ConditionedModel, conditional
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
-from latentjax.objectives.consistency import (
-  ConsistencyModel,
-  ConsistencyState,
-  consistency_model,
-)
+from latentjax.objectives.consistency import ConsistencyModel, ConsistencyState, consistency_model
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.cvib import cvib
@@ -40,6 +36,7 @@ from latentjax.objectives.group_vae import ada_gvae, group_vae
 from latentjax.objectives.hierarchical import hierarchical_iwae
 from latentjax.objectives.identifiable_vae import idvae, ivae
 from latentjax.objectives.interpolants import interpolant_flow, multimarginal_flow
+from latentjax.objectives.interpolation import FrameInterpolation, frame_interpolation
 from latentjax.objectives.iwae import iwae
 from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
@@ -64,11 +61,7 @@ from latentjax.objectives.obow import BowState, obow
 from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
-from latentjax.objectives.quantized import (
-  QuantizedAutoencoder,
-  ema_quantize,
-  quantized_autoencoder,
-)
+from latentjax.objectives.quantized import QuantizedAutoencoder, ema_quantize, quantized_autoencoder
 from latentjax.objectives.queued import MocoState, moco, nnclr
 from latentjax.objectives.repa import repa
 from latentjax.objectives.sie import sie
@@ -99,6 +92,7 @@ __all__ = [
   "DiffusionModel",
   "DinoState",
   "EditModel",
+  "FrameInterpolation",
   "FullGaussianMixture",
   "GradientOrigin",
   "LatentModel",
@@ -141,6 +135,7 @@ __all__ = [
   "factorized_compression",
   "fit_gaussian_mixture",
   "flow_prior_autoencoder",
+  "frame_interpolation",
   "gmvae",
   "gradient_origin",
   "group_vae",

@@ -31,6 +31,7 @@ from latentjax.losses.score.resampling import (
   update_loss_history,
 )
 from latentjax.losses.score.robust import cauchy_loss, cauchy_scale, pseudo_huber_loss
+from latentjax.losses.score.subspaces import subspace_denoising_loss
 from latentjax.losses.score.times import (
   TimeSampler,
   antithetic_times,
@@ -87,6 +88,7 @@ __all__ = [
   "simplex_interpolant",
   "simplex_weights",
   "sliced_score_matching_loss",
+  "subspace_denoising_loss",
   "trigonometric_interpolant",
   "uniform_times",
   "uniform_weight",
