@@ -1,7 +1,12 @@
 """Diffusion and flow models: processes from data to noise, and samplers back."""
 
 from latentjax.diffusion import (
+  averaging,
+  bridges,
   classification,
+  discrete,
+  guidance,
+  inverse,
   inversion,
   latent_codes,
   processes,
@@ -10,7 +15,12 @@ from latentjax.diffusion import (
 )
 
 __all__ = [
+  "averaging",
+  "bridges",
   "classification",
+  "discrete",
+  "guidance",
+  "inverse",
   "inversion",
   "latent_codes",
   "processes",
