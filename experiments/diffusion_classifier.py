@@ -51,14 +51,14 @@ FEW = 16
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 4000
+  steps: int = 3000
   batch_size: int = 128
   seeds: int = 3
   learning_rate: float = 1e-3
   schedule: str = "cosine"
   warmup_steps: int = 100
   ema_decay: float | None = 0.995
-  draws: int = 128
+  draws: int = 64
   """Times, each with a draw of noise, at which classes are tried."""
   num_images: int = 360
   """Test images."""

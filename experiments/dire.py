@@ -103,7 +103,7 @@ OTHER = Generator(
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 2500
+  steps: int = 2000
   batch_size: int = 128
   seeds: int = 2
   learning_rate: float = 1e-3
