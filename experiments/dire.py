@@ -104,7 +104,7 @@ class Config(harness.Config):
   """Flags of this experiment."""
 
   steps: int = 2000
-  batch_size: int = 128
+  batch_size: int = 64
   seeds: int = 2
   learning_rate: float = 1e-3
   schedule: str = "cosine"
