@@ -1,5 +1,6 @@
 """The diffusion transformer (DiT, SiT): patches of an image, adaptive layer norm, scanned blocks."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -53,6 +54,8 @@ class DiT(nn.Module):
     num_classes: of labels, without the null class; None: conditions are vectors.
     remat: keep only what goes from block to block for the backward pass and compute the rest again.
     unroll: blocks that are written out in one round of the loop over blocks.
+    gather: function of the parameters of one block, in `dtype`, just before use; for parameters that are
+      split over devices, `training.fsdp_gather(mesh)`.
     dtype: dtype of the computation; parameters and outputs are float32.
 
   References:
@@ -69,6 +72,7 @@ class DiT(nn.Module):
   num_classes: int | None = None
   remat: bool = False
   unroll: int = 1
+  gather: Callable[[Any], Any] | None = None
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -138,6 +142,8 @@ class DiT(nn.Module):
 
   def _blocks(self, params: Any, h: jax.Array, c: jax.Array) -> jax.Array:
     def body(h: jax.Array, params: Any) -> tuple[jax.Array, None]:
+      if self.gather is not None:
+        params = self.gather(jax.tree.map(lambda p: p.astype(self.dtype), params))
       out: Any = self._block().apply({"params": params}, h, c)
       return out, None
 

@@ -6,6 +6,14 @@ function of any other, of the same z_t and t; what is not (a rescaling, an optim
 
 from latentjax.diffusion.guidance.classifier import classifier_guidance
 from latentjax.diffusion.guidance.classifier_free import autoguidance, classifier_free
+from latentjax.diffusion.guidance.vendi import log_vendi_with, vendi_guidance
 from latentjax.diffusion.guidance.zero_star import cfg_zero_star
 
-__all__ = ["autoguidance", "cfg_zero_star", "classifier_free", "classifier_guidance"]
+__all__ = [
+  "autoguidance",
+  "cfg_zero_star",
+  "classifier_free",
+  "classifier_guidance",
+  "log_vendi_with",
+  "vendi_guidance",
+]

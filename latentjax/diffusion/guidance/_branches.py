@@ -1,4 +1,4 @@
-"""Two estimates at once: with the condition, and without."""
+"""What all guidance shares: two estimates at once, intervals of time, scores as estimates."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from latentjax.checks import wide_dtype
+from latentjax.diffusion.processes import Process
 
+DenoiseFn = Callable[[jax.Array, jax.Array], jax.Array]
 ConditionalFn = Callable[[jax.Array, jax.Array, Any], jax.Array]
 
 
@@ -33,3 +35,25 @@ def one(denoise_fn: ConditionalFn, x: jax.Array, t: jax.Array, condition: Any) -
 def rows(statistic: jax.Array, x: jax.Array) -> jax.Array:
   """(B,) so that it broadcasts against x (B, ...)."""
   return statistic.reshape(statistic.shape + (1,) * (x.ndim - 1))
+
+
+def check_interval(interval: tuple[float, float] | None) -> None:
+  """Refuses what is not (low, high), rising, in [0, 1]."""
+  if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
+    raise ValueError(f"interval must be (low, high) with 0 <= low < high <= 1, got {interval}")
+
+
+def within(interval: tuple[float, float] | None, guided: DenoiseFn, plain: DenoiseFn) -> DenoiseFn:
+  """The first where low < t <= high, the other, alone evaluated, elsewhere."""
+  if interval is None:
+    return guided
+  low, high = interval
+  return lambda x, t: jax.lax.cond((t > low) & (t <= high), guided, plain, x, t)
+
+
+def estimate_of_score(score: jax.Array, t: jax.Array, process: Process) -> jax.Array:
+  """By how much x0_hat changes for a change of the score; where alpha is 0, not at all."""
+  t = jnp.asarray(t, wide_dtype(t, score))
+  alpha, sigma = process.alpha(t), process.sigma(t)
+  reach = jnp.where(alpha > 0, jnp.square(sigma) / jnp.where(alpha > 0, alpha, 1), 0)
+  return reach.astype(score.dtype) * score

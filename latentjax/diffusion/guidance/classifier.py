@@ -7,11 +7,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import wide_dtype
+from latentjax.diffusion.guidance._branches import DenoiseFn, estimate_of_score
 from latentjax.diffusion.processes import Process
 
 __all__ = ["classifier_guidance"]
-
-DenoiseFn = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def classifier_guidance(
@@ -59,11 +58,7 @@ def classifier_guidance(
 
   def guided(x: jax.Array, t: jax.Array) -> jax.Array:
     x0 = denoise_fn(x, t)
-    dtype = wide_dtype(x0)
-    t = jnp.asarray(t, wide_dtype(t, x))
-    alpha, sigma = process.alpha(t), process.sigma(t)
-    slope = jax.grad(lambda x: jnp.sum(log_prob_fn(x, t)))(x).astype(dtype)
-    reach = jnp.where(alpha > 0, jnp.square(sigma) / jnp.where(alpha > 0, alpha, 1), 0)
-    return x0.astype(dtype) + scale * reach.astype(dtype) * slope
+    slope = jax.grad(lambda x: jnp.sum(log_prob_fn(x, t)))(x)
+    return x0 + scale * estimate_of_score(slope.astype(wide_dtype(x0)), t, process)
 
   return guided

@@ -1,6 +1,5 @@
 """Classifier-free guidance and autoguidance: away from a worse estimate, towards a better one."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,12 +8,18 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice, check_range, wide_dtype
-from latentjax.diffusion.guidance._branches import ConditionalFn, both, one, rows
+from latentjax.diffusion.guidance._branches import (
+  ConditionalFn,
+  DenoiseFn,
+  both,
+  check_interval,
+  one,
+  rows,
+  within,
+)
 from latentjax.diffusion.processes import PREDICTIONS, Process, convert
 
 __all__ = ["autoguidance", "classifier_free"]
-
-DenoiseFn = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def classifier_free(
@@ -75,7 +80,7 @@ def classifier_free(
     Kynkaanniemi et al., Applying Guidance in a Limited Interval Improves Sample and Distribution
       Quality in Diffusion Models, 2024. arXiv:2404.07724
   """
-  _check_interval(interval)
+  check_interval(interval)
   check_range(0.0, 1.0, rescale=rescale)
   check_choice(PREDICTIONS, prediction=prediction)
   if rescale and prediction != "x0" and process is None:
@@ -92,7 +97,7 @@ def classifier_free(
     p, wanted = (turn(x0, source="x0", target=prediction) for x0 in (x0, conditional))
     return turn(_share(wanted, p, rescale) * p, source=prediction, target="x0")
 
-  return _within(interval, guided, lambda x, t: one(denoise_fn, x, t, condition))
+  return within(interval, guided, lambda x, t: one(denoise_fn, x, t, condition))
 
 
 def autoguidance(
@@ -131,7 +136,7 @@ def autoguidance(
   References:
     Karras et al., Guiding a Diffusion Model with a Bad Version of Itself, 2024. arXiv:2406.02507
   """
-  _check_interval(interval)
+  check_interval(interval)
 
   def alone(x: jax.Array, t: jax.Array) -> jax.Array:
     x0 = denoise_fn(x, t)
@@ -141,19 +146,7 @@ def autoguidance(
     weak = weak_fn(x, t)
     return weak + scale * (alone(x, t) - weak)
 
-  return _within(interval, guided, alone)
-
-
-def _check_interval(interval: tuple[float, float] | None) -> None:
-  if interval is not None and not 0 <= interval[0] < interval[1] <= 1:
-    raise ValueError(f"interval must be (low, high) with 0 <= low < high <= 1, got {interval}")
-
-
-def _within(interval: tuple[float, float] | None, guided: DenoiseFn, plain: DenoiseFn) -> DenoiseFn:
-  if interval is None:
-    return guided
-  low, high = interval
-  return lambda x, t: jax.lax.cond((t > low) & (t <= high), guided, plain, x, t)
+  return within(interval, guided, alone)
 
 
 def _share(wanted: jax.Array, given: jax.Array, rescale: float) -> jax.Array:

@@ -1,6 +1,5 @@
 """CFG-Zero*: classifier-free guidance for flows whose velocity is not learned well yet."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,12 +7,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_range
-from latentjax.diffusion.guidance._branches import ConditionalFn, both, rows
+from latentjax.diffusion.guidance._branches import ConditionalFn, DenoiseFn, both, rows
 from latentjax.diffusion.processes import Process, convert
 
 __all__ = ["cfg_zero_star"]
-
-DenoiseFn = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def cfg_zero_star(
