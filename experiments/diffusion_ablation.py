@@ -53,7 +53,7 @@ DDIM = "Song et al. 2021 (DDIM); the tolerance is set here"
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 1500
+  steps: int = 1200
   batch_size: int = 128
   learning_rate: float = 2e-3
   schedule: str = "cosine"
