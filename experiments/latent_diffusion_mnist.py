@@ -103,7 +103,11 @@ def run(config: Config) -> Outcome:
   digits, test = (denoising.images("mnist", split, config) for split in ("train", "test"))
   judge = fit_judge(digits.x, digits.labels, config.folder / "judge", steps=config.judge_steps)
   autoencoder = fit_grid_vae(
-    digits.x, config, config.folder / "vae", steps=config.vae_steps, beta=config.beta
+    digits.x,
+    dataclasses.replace(config, full=False),  # or it would set the steps again
+    config.folder / "vae",
+    steps=config.vae_steps,
+    beta=config.beta,
   )
   mean, scale = autoencoder.encode(digits.x)
   z = np.asarray(mean + scale * jax.random.normal(jax.random.key(2), mean.shape))
@@ -130,11 +134,8 @@ def run(config: Config) -> Outcome:
   params = config.first_seed(result.state.eval_params)
   generate, key = generator(model.denoise, LATENTS, process, bound=None), jax.random.key(1)
 
-  real, some, labels = (
-    digits.take(slice(config.samples)),
-    test.take(slice(config.samples)),
-    balanced(config.samples),
-  )
+  real, some = digits.take(slice(config.samples)), test.take(slice(config.samples))
+  labels = balanced(config.samples)
   prior = jax.random.normal(key, (config.samples, *LATENTS))
   shown = {
     "real digits": (real.x, real.labels),

@@ -99,8 +99,11 @@ def fit_grid_vae(
 
   @jax.jit
   def encode(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    mean, log_scale = encoder.apply(params[0], (x + 1) / 2)
-    return mean.reshape(-1, *LATENTS), jnp.exp(log_scale).reshape(-1, *LATENTS)
+    def one(image: jax.Array) -> tuple[jax.Array, jax.Array]:
+      mean, log_scale = encoder.apply(params[0], (image[None] + 1) / 2)
+      return mean.reshape(LATENTS), jnp.exp(log_scale).reshape(LATENTS)
+
+    return jax.lax.map(one, x, batch_size=1000)
 
   @jax.jit
   def decode(z: jax.Array) -> jax.Array:
