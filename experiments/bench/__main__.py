@@ -11,6 +11,7 @@ from experiments.bench.rounds import WorkerError
 BENCHMARKS = (
   "contrastive_losses",
   "contrastive_speed",
+  "diffusion_schedulers",
   "iwae_k50",
   "quantize_speed",
   "quantizer_values",
