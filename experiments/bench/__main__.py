@@ -12,6 +12,7 @@ BENCHMARKS = (
   "contrastive_losses",
   "contrastive_speed",
   "diffusion_schedulers",
+  "dit_xl_pod",
   "iwae_k50",
   "quantize_speed",
   "quantizer_values",
