@@ -1,8 +1,8 @@
 """DDIM in 50 steps: one compiled program against PyTorch's scheduler library and a bare loop.
 
 Sides take turns, each in its own process on all cores, with the same network, weights and start; their
-samples must agree. The U-Net is `models.UNet` at 28 x 28, the MLP has three hidden layers. PyTorch's U-Net is the
-faster of its two memory layouts. Memory is what the compiled program needs beyond its inputs and outputs.
+samples must agree. The U-Net is `models.UNet` at 28 x 28, the MLP has three hidden layers. PyTorch has the
+faster of two memory layouts. Memory is what the compiled program needs beyond its inputs and outputs.
 Goals: on the U-Net at least 1.5 x the library's rate, medians of the ratios of a round; on the MLP ahead of
 the bare loop; no more memory for 1,000 steps than for 50, but for the steps' own numbers.
 Command: python -m experiments.bench ddim_speed --torch_python=PYTHON
