@@ -16,6 +16,7 @@ from latentjax.objectives.conditional import ConditionedModel, conditional
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
+from latentjax.objectives.cross_flow import CrossFlowModel, cross_flow
 from latentjax.objectives.cvib import cvib
 from latentjax.objectives.diffusion import DiffusionModel, diffusion, drop_condition
 from latentjax.objectives.discrete_diffusion import discrete_diffusion
@@ -86,6 +87,7 @@ __all__ = [
   "CompressionModel",
   "ConditionalModel",
   "ConditionedModel",
+  "CrossFlowModel",
   "DiffusionModel",
   "DinoState",
   "EditModel",
@@ -116,6 +118,7 @@ __all__ = [
   "context_encoding_vae",
   "cosine_momentum",
   "cpl_mix_vae",
+  "cross_flow",
   "cvib",
   "diffusion",
   "dino",

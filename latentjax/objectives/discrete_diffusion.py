@@ -82,7 +82,8 @@ def discrete_diffusion(
     )
     size = x.size / x.shape[0]
     metrics = {name: jnp.mean(part) / size for name, part in parts._asdict().items()}
-    loss = bound_weight * metrics["bound"] + auxiliary_weight * metrics["cross_entropy"]
+    bound, cross_entropy = metrics["bound"], metrics["cross_entropy"]
+    loss = jnp.asarray(bound_weight * bound + auxiliary_weight * cross_entropy)
     return loss, (model_state, metrics)
 
   return objective

@@ -1,5 +1,6 @@
 """Score matching, denoising and flow matching; weights and times to train at."""
 
+from latentjax.losses.score.cross_flow import CrossFlowLoss, cross_flow_loss
 from latentjax.losses.score.denoising import denoising_loss, flow_matching_loss, variational_loss
 from latentjax.losses.score.discrete import DiscreteLoss, discrete_loss
 from latentjax.losses.score.times import (
@@ -19,10 +20,12 @@ from latentjax.losses.score.weighting import (
 )
 
 __all__ = [
+  "CrossFlowLoss",
   "DiscreteLoss",
   "TimeSampler",
   "WeightFn",
   "antithetic_times",
+  "cross_flow_loss",
   "denoising_loss",
   "discrete_loss",
   "edm_weight",
