@@ -98,8 +98,9 @@ def networks() -> tokens.Networks:
 
 def quantize(params: Any, state: Any, key: Any, z: jax.Array) -> tuple[Quantized, Any]:
   """Coins in training, without a loss of their own; thresholds after it."""
-  found = binary_quantize(z) if key is None else binary_sample(key, z)
-  return found._replace(loss=jnp.zeros_like(found.loss)), state
+  halves = z.reshape(-1, 2, BITS // 2)  # a code has 31 bits at most
+  found = binary_quantize(halves) if key is None else binary_sample(key, halves)
+  return Quantized(found.z_q.reshape(z.shape), found.indices, jnp.zeros_like(found.loss)), state
 
 
 def predict(kind: str, network: denoising.Network) -> coded_digits.PredictFn:
