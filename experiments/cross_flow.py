@@ -181,7 +181,8 @@ def run(config: Config) -> Outcome:
     jnp.asarray(known.image),
     jnp.asarray(known.attributes),
     num_values=captions.NUM_VALUES,
-    hidden=128,
+    hidden=64,
+    steps=500,
   )
   methods = {
     "CrossFlow": crossing(config, variational=True),
