@@ -55,12 +55,12 @@ class Config(harness.Config):
   learning_rate: float = 2e-3
   ema_decay: float | None = 0.99
   guidance: float = 2.0
-  """Scale of classifier-free guidance."""
+  """Scale of guidance."""
   num_steps: int = 10
   """Of the sampler."""
   num_train: int = 20_000
   """Captioned pictures."""
-  num_samples: int = 1_000
+  num_samples: int = 500
   """Of each kind."""
 
 
@@ -113,9 +113,8 @@ def crossing(config: Config, *, variational: bool) -> Method:
 
   def draw(params: Any, key: jax.Array, text: jax.Array) -> jax.Array:
     mean, log_scale = encode(variational, params, text)
-    if log_scale is None:
-      return mean
-    return mean + jnp.exp(log_scale) * jax.random.normal(key, mean.shape)
+    scale = 0.0 if log_scale is None else jnp.exp(log_scale)
+    return mean + scale * jax.random.normal(key, mean.shape)
 
   sample = lambda params, start: flow(config, partial(model.denoise, params), start)
   return Method(partial(init, network), model.objective, draw, sample)
@@ -147,28 +146,29 @@ def from_noise(config: Config) -> Method:
   return Method(partial(init, network), model.objective, draw, sample)
 
 
-def measure(config: Config, method: Method, test: Test, read: Any, params: Any) -> Any:
-  """What samples have of their captions, how far they are from real ones, and what edits do."""
-  keys, n = jax.random.split(jax.random.key(3), 2), config.num_samples
-  x = method.sample(params, method.draw(params, keys[0], captions.count_words(test.made.text[:n])))
-  right = lambda x, attributes: jnp.mean(read(test.components.decode(x)) == attributes.T)
-  found = {
-    "accuracy": right(x, test.made.attributes[:n]),
-    "frechet": frechet_distance(x, test.components.encode(test.made.image[n : 2 * n])),
-    "images": test.components.decode(x[:12]),
+def measure(config: Config, method: Method, test: Test, read: Any, params: Any) -> dict[str, Any]:
+  """What samples have of their captions, and how far they are from real ones."""
+  n = config.num_samples
+  text, others = captions.count_words(test.made.text[:n]), test.made.image[n : 2 * n]
+  x = method.sample(params, method.draw(params, jax.random.key(3), text))
+  images = test.components.decode(x)
+  return {
+    "accuracy": jnp.mean(read(images) == test.made.attributes[:n].T),
+    "frechet": frechet_distance(x, test.components.encode(others)),
+    "images": images[:12],
   }
-  wanted, texts = captions.make_edits(n, seed=5)
-  start = method.draw(params, keys[1], captions.count_words(texts[1]))
-  if isinstance(start, tuple):  # noise says nothing of the caption
-    return found
-  mean = lambda text: encode(False, params, captions.count_words(text))[0]
-  arithmetic = method.sample(params, start + mean(texts[2]) - mean(texts[3]))
-  said = method.sample(params, method.draw(params, keys[1], captions.count_words(texts[0])))
-  parts = {"start": method.sample(params, start), "arithmetic": arithmetic, "said": said}
-  return found | {
-    "of_edit": {name: right(x, wanted) for name, x in parts.items()},
-    "edits": {name: test.components.decode(x[:12]) for name, x in parts.items()},
-  }
+
+
+def edit(config: Config, method: Method, test: Test, read: Any, params: Any) -> dict[str, Any]:
+  """Pictures before an edit, after it by arithmetic, and of captions that say so."""
+  wanted, texts = captions.make_edits(config.num_samples, seed=5)
+  counts = [captions.count_words(text) for text in texts]
+  start, said = (method.draw(params, jax.random.key(4), text) for text in (counts[1], counts[0]))
+  mean = lambda text: encode(False, params, text)[0]
+  sources = {"before": start, "arithmetic": start + mean(counts[2]) - mean(counts[3]), "said": said}
+  images = {k: test.components.decode(method.sample(params, z)) for k, z in sources.items()}
+  right = {name: jnp.mean(read(x) == wanted.T) for name, x in images.items()}
+  return {"of_edit": right, "edits": {name: x[:12] for name, x in images.items()}}
 
 
 def run(config: Config) -> Outcome:
@@ -184,35 +184,30 @@ def run(config: Config) -> Outcome:
     hidden=64,
     steps=500,
   )
-  methods = {
-    "CrossFlow": crossing(config, variational=True),
-    "deterministic": crossing(config, variational=False),
-    "from noise": from_noise(config),
-  }
+  variational, deterministic = (crossing(config, variational=v) for v in (True, False))
+  methods = {"CrossFlow": variational, "deterministic": deterministic, "noise": from_noise(config)}
   dataset = data.load(
     {"image": components.encode(known.image), "text": captions.count_words(known.text)}
   )
-  found = {}
+  found: dict[str, Any] = {}
   for name, method in methods.items():
-    folder = config.folder / name.replace(" ", "_")
-    state = train(
-      method.objective, method.init_fn, config.optimizer(), dataset, config, folder, name=name
-    ).state
-    judge = config.each_seed(partial(measure, config, method, test, read))
-    found[name] = jax.tree.map(np.asarray, judge(state.eval_params))
+    run = method.objective, method.init_fn, config.optimizer(), dataset, config
+    state = train(*run, config.folder / name, name=name).state
+    for judge in (measure, edit) if name == "CrossFlow" else (measure,):
+      seen = config.each_seed(partial(judge, config, method, test, read))(state.eval_params)
+      found[name] = found.get(name, {}) | jax.tree.map(np.asarray, seen)
   real = np.mean(read(jnp.asarray(test.made.image)) == test.made.attributes.T)
   rows = {"real": test.made.image[:12]} | {name: v["images"][0] for name, v in found.items()}
   rows |= {f"edit: {name}": x[0] for name, x in found["CrossFlow"]["edits"].items()}
-  pictures.image_grid(
-    config.folder / "samples.png", list(rows.values()), title="Captions", labels=list(rows)
-  )
+  path, labels = config.folder / "samples.png", list(rows)
+  pictures.image_grid(path, list(rows.values()), title="Captions", labels=labels)
   return outcome(found, float(real))
 
 
 def outcome(found: dict[str, Any], real: float) -> Outcome:
   """Claims and details."""
   own = found["CrossFlow"]
-  more = own["accuracy"] - found["from noise"]["accuracy"]
+  more = own["accuracy"] - found["noise"]["accuracy"]
   worse = found["deterministic"]["frechet"] / own["frechet"]
   edit = own["of_edit"]["arithmetic"] - own["of_edit"]["said"]
   claims = [

@@ -73,7 +73,7 @@ class Config(harness.Config):
   """Steps of the chain that is trained."""
   few: int = 10
   """Steps of the quick sampler."""
-  first_steps: int = 800
+  first_steps: int = 1_200
   """Of the auto-encoder."""
   num_train: int = 60_000
   """Images to learn the codes of."""
@@ -86,7 +86,7 @@ class TokenDenoiser(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, t: jax.Array, condition: None = None) -> jax.Array:
-    h = DenoisingMLP(width=192, depth=2)(nn.Embed(CODES + 1, DIM)(x.astype(jnp.int32)), t)
+    h = DenoisingMLP(width=128, depth=2)(nn.Embed(CODES + 1, DIM)(x.astype(jnp.int32)), t)
     bias = self.param("bias", nn.initializers.zeros, (PLACES, CODES))
     return nn.Dense(CODES, use_bias=False)(h) + bias
 
