@@ -107,8 +107,7 @@ def test_frames_between_are_samples_of_the_posterior():
   def predict(x_t, other, time):
     """x_t - E[x | x_t, y, z], a Gaussian conditional; the noise of `other` is its own here."""
     t, end = jnp.abs(time)[:, None], jnp.where(time[:, None] > 0, 2.0, -1.0)
-    noise = scale**2 * t * (1 - t)
-    gain = deviation**2 * (1 - t) / (deviation**2 * (1 - t) ** 2 + noise)
+    gain = deviation**2 / (deviation**2 * (1 - t) + scale**2 * t)
     return x_t - (0.5 + gain * (x_t - (1 - t) * 0.5 - t * end))
 
   sampler = frame_interpolation(lambda params, x_t, other, y, z, time: predict(x_t, other, time))
