@@ -1,5 +1,25 @@
 """Diffusion and flow models: processes from data to noise, and samplers back."""
 
-from latentjax.diffusion import bridges, inverse, processes, samplers
+from latentjax.diffusion import (
+  averaging,
+  bridges,
+  discrete,
+  guidance,
+  inverse,
+  inversion,
+  processes,
+  samplers,
+  spacings,
+)
 
-__all__ = ["bridges", "inverse", "processes", "samplers"]
+__all__ = [
+  "averaging",
+  "bridges",
+  "discrete",
+  "guidance",
+  "inverse",
+  "inversion",
+  "processes",
+  "samplers",
+  "spacings",
+]
