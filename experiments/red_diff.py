@@ -52,9 +52,9 @@ FUNCTIONS = (
 QUICK = {"steps": 30, "calls": 5, "groups": 2, "group_size": 4, "dataset": "digits"}
 PROCESS = vp_cosine()
 STRENGTHS = {
-  "RED-diff": (0.03, 0.1, 0.25, 0.5, 1.0),
-  "equal weights": (0.03, 0.1, 0.25, 0.5, 1.0),
-  "DPS": (0.1, 0.2, 0.4, 0.8, 1.6),
+  "RED-diff": (0.01, 0.03, 0.1, 0.3, 1.0),
+  "equal weights": (0.01, 0.03, 0.1, 0.3, 1.0),
+  "DPS": (0.2, 0.5, 1.0, 2.0, 5.0),
 }
 
 
