@@ -148,7 +148,7 @@ def run(config: Config) -> Outcome:
         params, key, given["before"], given["after"], times=times
       )[1],
     ),
-    "diffusion": (noise.objective, narrow.init_fn, from_noise),
+    "DDPM": (noise.objective, narrow.init_fn, from_noise),
   }
   dataset = data.load(z | {"both": np.asarray(both(z))})
   found = {}
@@ -171,7 +171,7 @@ def run(config: Config) -> Outcome:
 
 def claims(found: dict[str, dict[str, np.ndarray]]) -> list[Claim]:
   """Of samples."""
-  bridge, noise = found["bridge"], found["diffusion"]
+  bridge, noise = found["bridge"], found["DDPM"]
   claim = partial(Claim, published="Lyu et al. 2024: less cumulative variance, better frames")
   ratio, gain = bridge["variance"] / noise["variance"], bridge["psnr"] - noise["psnr"]
   return [
