@@ -1,6 +1,7 @@
 """Small Flax networks, and the functions that bind them to parameters."""
 
 from latentjax.models.conv import ConvDecoder, ConvEncoder
+from latentjax.models.denoising import ConditionEmbedding, DenoisingMLP, time_features
 from latentjax.models.mlp import MLP, BatchNormMLP, MLPDecoder, MLPEncoder
 from latentjax.models.networks import Networks, conv_vae, mlp_vae
 from latentjax.models.recurrent import GRUDecoder, GRUEncoder
@@ -9,8 +10,10 @@ from latentjax.models.transformer import PatchPredictor, PatchTransformer, Token
 __all__ = [
   "MLP",
   "BatchNormMLP",
+  "ConditionEmbedding",
   "ConvDecoder",
   "ConvEncoder",
+  "DenoisingMLP",
   "GRUDecoder",
   "GRUEncoder",
   "MLPDecoder",
@@ -21,4 +24,5 @@ __all__ = [
   "TokenTransformer",
   "conv_vae",
   "mlp_vae",
+  "time_features",
 ]

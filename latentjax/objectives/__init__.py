@@ -17,6 +17,7 @@ from latentjax.objectives.conditional_vae import ConditionalModel, conditional_v
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.cvib import cvib
+from latentjax.objectives.diffusion import DiffusionModel, diffusion, drop_condition
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.dts import dts
 from latentjax.objectives.edit_vae import EditModel, edit_vae
@@ -84,6 +85,7 @@ __all__ = [
   "CompressionModel",
   "ConditionalModel",
   "ConditionedModel",
+  "DiffusionModel",
   "DinoState",
   "EditModel",
   "FullGaussianMixture",
@@ -114,8 +116,10 @@ __all__ = [
   "cosine_momentum",
   "cpl_mix_vae",
   "cvib",
+  "diffusion",
   "dino",
   "dip_vae",
+  "drop_condition",
   "dts",
   "edit_vae",
   "ema_quantize",
