@@ -17,7 +17,13 @@ from latentjax.objectives.conditional_vae import ConditionalModel, conditional_v
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.cvib import cvib
+from latentjax.objectives.diffuse_vae import diffuse_vae
 from latentjax.objectives.diffusion import DiffusionModel, diffusion, drop_condition
+from latentjax.objectives.diffusion_autoencoder import (
+  diffusion_autoencoder,
+  info_diffusion,
+  swycc,
+)
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.dts import dts
 from latentjax.objectives.edit_vae import EditModel, edit_vae
@@ -116,7 +122,9 @@ __all__ = [
   "cosine_momentum",
   "cpl_mix_vae",
   "cvib",
+  "diffuse_vae",
   "diffusion",
+  "diffusion_autoencoder",
   "dino",
   "dip_vae",
   "drop_condition",
@@ -136,6 +144,7 @@ __all__ = [
   "hyperspherical_vae",
   "i_jepa",
   "idvae",
+  "info_diffusion",
   "info_vae",
   "init_teacher",
   "ivae",
@@ -164,6 +173,7 @@ __all__ = [
   "sie",
   "sigma_vae",
   "simsiam",
+  "swycc",
   "tc_vae",
   "two_stage_vae",
   "two_view",
