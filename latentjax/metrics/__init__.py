@@ -4,11 +4,13 @@ from latentjax.metrics.adaptive_retrieval import adaptive_retrieval, retrieval_c
 from latentjax.metrics.calibration import expected_calibration_error
 from latentjax.metrics.codes import code_perplexity, code_usage
 from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale, tolerance
+from latentjax.metrics.frechet import frechet_distance, frechet_distance_of_moments
 from latentjax.metrics.identifiability import mean_correlation_coefficient
 from latentjax.metrics.infomec import InfoMEC, info_mec
 from latentjax.metrics.modalities import ModalityGap, modality_gap
 from latentjax.metrics.mutual_information import label_information, label_number_information
 from latentjax.metrics.posterior import ActiveUnits, active_units
+from latentjax.metrics.precision_recall import PrecisionRecall, precision_recall
 from latentjax.metrics.predictive_information import predictive_information
 from latentjax.metrics.quantization import sqnr
 from latentjax.metrics.representations import (
@@ -24,6 +26,7 @@ __all__ = [
   "ActiveUnits",
   "InfoMEC",
   "ModalityGap",
+  "PrecisionRecall",
   "Retrieval",
   "TokenChange",
   "TotalCorrelations",
@@ -34,6 +37,8 @@ __all__ = [
   "code_usage",
   "effective_rank",
   "expected_calibration_error",
+  "frechet_distance",
+  "frechet_distance_of_moments",
   "info_mec",
   "knn_predict",
   "label_information",
@@ -41,6 +46,7 @@ __all__ = [
   "mean_correlation_coefficient",
   "mean_sampled_correlations",
   "modality_gap",
+  "precision_recall",
   "prediction_retrieval",
   "predictive_information",
   "relative_scale",
