@@ -29,8 +29,9 @@ from experiments.harness import Claim, Outcome, conditioned, pictures
 from experiments.harness.conditioned import SHAPE, Digits
 from experiments.harness.denoising import bind, to_unit
 from latentjax import objectives
-from latentjax.diffusion import samplers, shifted_sampler
+from latentjax.diffusion import samplers
 from latentjax.diffusion.processes import vp_cosine
+from latentjax.diffusion.shifted import shifted_sampler
 from latentjax.models import DenoisingMLP, mlp_vae
 from latentjax.objectives import DiffusionModel, fit_gaussian_mixture
 
@@ -40,7 +41,7 @@ PAPERS = {
 FUNCTIONS = (
   "objectives.diffuse_vae",
   "objectives.diffusion",
-  "diffusion.shifted_sampler",
+  "diffusion.shifted.shifted_sampler",
   "diffusion.samplers.ddim",
   "objectives.fit_gaussian_mixture",
   "metrics.frechet_distance",

@@ -11,6 +11,7 @@ from experiments.bench.rounds import WorkerError
 BENCHMARKS = (
   "contrastive_losses",
   "contrastive_speed",
+  "dit_xl_pod",
   "iwae_k50",
   "quantize_speed",
   "quantizer_values",

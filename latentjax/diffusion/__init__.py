@@ -1,6 +1,27 @@
 """Diffusion and flow models: processes from data to noise, and samplers back."""
 
-from latentjax.diffusion import processes, samplers
-from latentjax.diffusion.shifted import shifted_noised, shifted_posterior, shifted_sampler
+from latentjax.diffusion import (
+  averaging,
+  bridges,
+  discrete,
+  guidance,
+  inverse,
+  inversion,
+  processes,
+  samplers,
+  shifted,
+  spacings,
+)
 
-__all__ = ["processes", "samplers", "shifted_noised", "shifted_posterior", "shifted_sampler"]
+__all__ = [
+  "averaging",
+  "bridges",
+  "discrete",
+  "guidance",
+  "inverse",
+  "inversion",
+  "processes",
+  "samplers",
+  "shifted",
+  "spacings",
+]

@@ -3,6 +3,7 @@
 from latentjax.losses import (
   annealing,
   contrastive,
+  distillation,
   elbo,
   groups,
   importance,
@@ -20,6 +21,7 @@ from latentjax.losses import (
 __all__ = [
   "annealing",
   "contrastive",
+  "distillation",
   "elbo",
   "groups",
   "importance",

@@ -3,10 +3,12 @@
 from latentjax.metrics.adaptive_retrieval import adaptive_retrieval, retrieval_cost
 from latentjax.metrics.calibration import expected_calibration_error
 from latentjax.metrics.codes import code_perplexity, code_usage
+from latentjax.metrics.diversity import kernel_vendi_score, vendi_score
 from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_scale, tolerance
 from latentjax.metrics.frechet import frechet_distance, frechet_distance_of_moments
 from latentjax.metrics.identifiability import mean_correlation_coefficient
 from latentjax.metrics.infomec import InfoMEC, info_mec
+from latentjax.metrics.likelihood import bits_per_dimension
 from latentjax.metrics.modalities import ModalityGap, modality_gap
 from latentjax.metrics.mutual_information import label_information, label_number_information
 from latentjax.metrics.posterior import ActiveUnits, active_units
@@ -20,6 +22,7 @@ from latentjax.metrics.representations import (
   variable_types,
 )
 from latentjax.metrics.retrieval import Retrieval, prediction_retrieval
+from latentjax.metrics.subspaces import subspace_affinity
 from latentjax.metrics.token_change import TokenChange, token_change_rate
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
   "VariableTypes",
   "active_units",
   "adaptive_retrieval",
+  "bits_per_dimension",
   "code_perplexity",
   "code_usage",
   "effective_rank",
@@ -40,6 +44,7 @@ __all__ = [
   "frechet_distance",
   "frechet_distance_of_moments",
   "info_mec",
+  "kernel_vendi_score",
   "knn_predict",
   "label_information",
   "label_number_information",
@@ -52,7 +57,9 @@ __all__ = [
   "relative_scale",
   "retrieval_cost",
   "sqnr",
+  "subspace_affinity",
   "token_change_rate",
   "tolerance",
   "variable_types",
+  "vendi_score",
 ]

@@ -14,6 +14,7 @@ from latentjax.objectives.compression import (
 )
 from latentjax.objectives.conditional import ConditionedModel, conditional
 from latentjax.objectives.conditional_vae import ConditionalModel, conditional_vae
+from latentjax.objectives.consistency import ConsistencyModel, ConsistencyState, consistency_model
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
 from latentjax.objectives.cvib import cvib
@@ -24,6 +25,7 @@ from latentjax.objectives.diffusion_autoencoder import (
   info_diffusion,
   swycc,
 )
+from latentjax.objectives.discrete_diffusion import discrete_diffusion
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.dts import dts
 from latentjax.objectives.edit_vae import EditModel, edit_vae
@@ -33,11 +35,14 @@ from latentjax.objectives.ex_post import (
   fit_gaussian_mixture,
   two_stage_vae,
 )
+from latentjax.objectives.flow_prior import flow_prior_autoencoder
 from latentjax.objectives.gmvae import gmvae
 from latentjax.objectives.gradient_origin import GradientOrigin, gradient_origin
 from latentjax.objectives.group_vae import ada_gvae, group_vae
 from latentjax.objectives.hierarchical import hierarchical_iwae
 from latentjax.objectives.identifiable_vae import idvae, ivae
+from latentjax.objectives.interpolants import interpolant_flow, multimarginal_flow
+from latentjax.objectives.interpolation import FrameInterpolation, frame_interpolation
 from latentjax.objectives.iwae import iwae
 from latentjax.objectives.joint_vae import joint_vae
 from latentjax.objectives.latent_model import BoundTerms, LatentModel, Prior
@@ -62,12 +67,9 @@ from latentjax.objectives.obow import BowState, obow
 from latentjax.objectives.physics_vae import physics_vae
 from latentjax.objectives.priors import mixture_prior, vamp_prior
 from latentjax.objectives.pulaski import SegmentationModel, pulaski
-from latentjax.objectives.quantized import (
-  QuantizedAutoencoder,
-  ema_quantize,
-  quantized_autoencoder,
-)
+from latentjax.objectives.quantized import QuantizedAutoencoder, ema_quantize, quantized_autoencoder
 from latentjax.objectives.queued import MocoState, moco, nnclr
+from latentjax.objectives.repa import repa
 from latentjax.objectives.sie import sie
 from latentjax.objectives.sigma_vae import sigma_vae
 from latentjax.objectives.teacher import (
@@ -91,9 +93,12 @@ __all__ = [
   "CompressionModel",
   "ConditionalModel",
   "ConditionedModel",
+  "ConsistencyModel",
+  "ConsistencyState",
   "DiffusionModel",
   "DinoState",
   "EditModel",
+  "FrameInterpolation",
   "FullGaussianMixture",
   "GradientOrigin",
   "LatentModel",
@@ -118,6 +123,7 @@ __all__ = [
   "categorical_vae",
   "conditional",
   "conditional_vae",
+  "consistency_model",
   "context_encoding_vae",
   "cosine_momentum",
   "cpl_mix_vae",
@@ -127,6 +133,7 @@ __all__ = [
   "diffusion_autoencoder",
   "dino",
   "dip_vae",
+  "discrete_diffusion",
   "drop_condition",
   "dts",
   "edit_vae",
@@ -135,6 +142,8 @@ __all__ = [
   "factor_vae",
   "factorized_compression",
   "fit_gaussian_mixture",
+  "flow_prior_autoencoder",
+  "frame_interpolation",
   "gmvae",
   "gradient_origin",
   "group_vae",
@@ -147,6 +156,7 @@ __all__ = [
   "info_diffusion",
   "info_vae",
   "init_teacher",
+  "interpolant_flow",
   "ivae",
   "iwae",
   "jmvae",
@@ -162,6 +172,7 @@ __all__ = [
   "moco",
   "mopoe",
   "multi_view",
+  "multimarginal_flow",
   "mvae",
   "mvtcae",
   "nnclr",
@@ -170,6 +181,7 @@ __all__ = [
   "pulaski",
   "quantized_autoencoder",
   "rae",
+  "repa",
   "sie",
   "sigma_vae",
   "simsiam",

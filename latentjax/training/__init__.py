@@ -7,6 +7,7 @@ from latentjax.training.loop import NonFiniteError as NonFiniteError
 from latentjax.training.loop import Preempted as Preempted
 from latentjax.training.loop import TrainResult as TrainResult
 from latentjax.training.loop import train as train
+from latentjax.training.mesh import fsdp_gather as fsdp_gather
 from latentjax.training.mesh import initialize_distributed as initialize_distributed
 from latentjax.training.mesh import make_mesh as make_mesh
 from latentjax.training.mesh import state_shardings as state_shardings
@@ -26,6 +27,7 @@ __all__ = [
   "TrainResult",
   "TrainState",
   "WorkdirError",
+  "fsdp_gather",
   "init_train_state",
   "initialize_distributed",
   "make_mesh",

@@ -50,6 +50,9 @@ def make_call(
   ) -> tuple[TrainState, Metrics]:
     num_steps = jax.tree.leaves(xs)[0].shape[0]
     body = lambda state, x: step(state, keys, batch(resident, x))
+    if num_steps == 1:  # `scan` would make a loop of it, in which CPUs convolve slowly
+      state, metrics = body(state, jax.tree.map(lambda a: a[0], xs))
+      return state, jax.tree.map(lambda m: m[None], metrics)
     return jax.lax.scan(body, state, xs, unroll=num_steps if unroll else 1)
 
   replicated = NamedSharding(mesh, P())

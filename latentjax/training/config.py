@@ -41,6 +41,8 @@ class TrainConfig:
   """One program over a mesh of devices, or one program per device."""
   sharding: Literal["replicated", "fsdp"] = free("replicated")
   """Parameters on every device, or split over them."""
+  shards: int | None = free(None)
+  """With fsdp, devices over which parameters are split, alike in every group of so many; None: all."""
   fused_steps: int | None = free(None)
   """Steps per call of the compiled program; None: by backend and network."""
   unroll: bool | None = free(None)
@@ -73,6 +75,9 @@ class TrainConfig:
         f"sharding: got {self.sharding!r} with parallel='pmap', which keeps the parameters on every "
         "device; wanted 'replicated', or parallel='jit'"
       )
+
+    if self.shards is not None and self.sharding != "fsdp":
+      raise ValueError(f"shards: got {self.shards} without sharding='fsdp', wanted None")
 
   @property
   def axis_name(self) -> str | None:

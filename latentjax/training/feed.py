@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from latentjax import data
 from latentjax.training.config import TrainConfig
-from latentjax.training.mesh import DATA_AXIS, batch_sharding, put_global, put_local
+from latentjax.training.mesh import batch_sharding, put_global, put_local, row_axes
 
 PyTree = Any
 
@@ -130,9 +131,10 @@ def make_feed(
 
 def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int) -> None:
   """Raise ValueError unless the devices and micro-batches divide the batch."""
-  parts = mesh.shape[DATA_AXIS] * accumulate
+  devices = math.prod(mesh.shape[name] for name in row_axes(mesh))
+  parts = devices * accumulate
   if batch_size < 1 or batch_size % parts:
     raise ValueError(
       f"batch_size: got {batch_size}, wanted a positive multiple of {parts} "
-      f"({mesh.shape[DATA_AXIS]} devices along the rows x {accumulate} micro-batches)"
+      f"({devices} devices along the rows x {accumulate} micro-batches)"
     )

@@ -161,7 +161,8 @@ def _prepare(
 ) -> _Run:
   """Check everything, take the folder, restore or initialise; what is opened goes on the stack."""
   # Under pmap the devices share the rows of every replica; under jit they first share the replicas.
-  mesh = make_mesh(num_replicas=1 if config.parallel == "pmap" else config.seeds)
+  replicas = 1 if config.parallel == "pmap" else config.seeds
+  mesh = make_mesh(num_replicas=replicas, shards=config.shards)
   check_batch_size(config.batch_size, mesh, config.accumulate)
   train_step = make_train_step(
     objective,

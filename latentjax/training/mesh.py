@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ Rules = Sequence[tuple[str, P]]
 
 REPLICA_AXIS = "replica"  # independent replicas of a run (one per seed)
 DATA_AXIS = "data"  # rows of a batch; parameters too where they are sharded
+SHARD_AXIS = "shard"  # rows of a batch and parameters, where "data" is for rows alone
 
 
 def initialize_distributed(
@@ -36,36 +37,80 @@ def initialize_distributed(
   jax.distributed.initialize(coordinator_address, num_processes, process_id)
 
 
-def make_mesh(*, num_replicas: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
-  """Mesh with axes ("replica", "data") over all devices.
+def make_mesh(
+  *,
+  num_replicas: int = 1,
+  shards: int | None = None,
+  devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
+  """Mesh with axes ("replica", "data") over all devices, or ("replica", "data", "shard").
 
   Replicas are independent, so as many devices as divide their number go to them, and the rest to the
   rows of a batch. Over several processes all devices go to the rows.
 
   Args:
     num_replicas: number of replicas trained at once.
+    shards: devices over which sharded parameters are split, the same way in every group of so many;
+      None: all that have the rows. Fewer make more sizes divisible, and keep the traffic among neighbours.
     devices: devices to use; all of them by default.
 
   Returns:
     The mesh, with automatic (compiler-partitioned) axes.
+
+  Raises:
+    ValueError: if shards does not divide the devices of a replica.
   """
   devices = list(jax.devices() if devices is None else devices)
   replicas = math.gcd(num_replicas, len(devices)) if jax.process_count() == 1 else 1
-  return Mesh(
-    np.array(devices).reshape(replicas, -1),
-    (REPLICA_AXIS, DATA_AXIS),
-    axis_types=(AxisType.Auto,) * 2,
-  )
+  sizes, names = [replicas, len(devices) // replicas], [REPLICA_AXIS, DATA_AXIS]
+  if shards is not None:
+    if shards < 1 or sizes[1] % shards:
+      raise ValueError(f"shards: got {shards}, wanted a divisor of the {sizes[1]} devices")
+    sizes, names = [replicas, sizes[1] // shards, shards], [*names, SHARD_AXIS]
+  axis_types = (AxisType.Auto,) * len(names)
+  return Mesh(np.array(devices).reshape(sizes), names, axis_types=axis_types)
+
+
+def row_axes(mesh: Mesh) -> tuple[str, ...]:
+  """The mesh axes over which the rows of a batch are split."""
+  return tuple(name for name in mesh.axis_names if name != REPLICA_AXIS)
 
 
 def fsdp_spec(shape: Sequence[int], mesh: Mesh, *, min_size: int = 2**14) -> P:
-  """Fully sharded data parallelism: the largest divisible dimension is split over the data axis."""
-  size = mesh.shape[DATA_AXIS]
+  """Fully sharded data parallelism: the largest divisible dimension is split over the last axis."""
+  axis_name = row_axes(mesh)[-1]
+  size = mesh.shape[axis_name]
   divisible = [d for d in range(len(shape)) if shape[d] % size == 0]
   if math.prod(shape) < min_size or not divisible:
     return P()
   axis = max(divisible, key=lambda d: shape[d])
-  return P(*(DATA_AXIS if d == axis else None for d in range(axis + 1)))
+  return P(*(axis_name if d == axis else None for d in range(axis + 1)))
+
+
+def fsdp_gather(mesh: Mesh) -> Callable[[PyTree], PyTree]:
+  """Function that makes parameters whole on every device; their gradient is split again.
+
+  To be called on the parameters of one layer where they are used, inside a loop over layers and what is
+  rematerialised, so that one layer at a time is whole. Left to itself the compiler may send the rows of
+  the batch around instead, which are more.
+
+  Args:
+    mesh: mesh from `make_mesh`.
+
+  Returns:
+    `(params) -> params`, the same values.
+  """
+
+  def whole(params: PyTree) -> PyTree:
+    return jax.lax.with_sharding_constraint(params, NamedSharding(mesh, P()))
+
+  def split(_: None, grads: PyTree) -> tuple[PyTree]:
+    shardings = jax.tree.map(lambda g: NamedSharding(mesh, fsdp_spec(g.shape, mesh)), grads)
+    return (jax.lax.with_sharding_constraint(grads, shardings),)
+
+  gather = jax.custom_vjp(whole)
+  gather.defvjp(lambda params: (whole(params), None), split)
+  return gather
 
 
 def state_shardings(
@@ -104,7 +149,8 @@ def state_shardings(
 
 def batch_sharding(mesh: Mesh, *, stacked: bool = False) -> NamedSharding:
   """Sharding of what a call consumes: (steps, rows, ...), or (steps, replicas, rows, ...)."""
-  return NamedSharding(mesh, P(None, REPLICA_AXIS, DATA_AXIS) if stacked else P(None, DATA_AXIS))
+  rows = row_axes(mesh)
+  return NamedSharding(mesh, P(None, REPLICA_AXIS, rows) if stacked else P(None, rows))
 
 
 def put_global(x: np.ndarray, sharding: NamedSharding) -> jax.Array:

@@ -1,5 +1,6 @@
-"""Distances between sets of samples: energy distances, optimal transport, Hausdorff, Frechet."""
+"""Distances between sets of samples, and couplings of two batches by optimal transport."""
 
+from latentjax.transport.partners import entropic_partners, optimal_assignment, optimal_partners
 from latentjax.transport.sets import (
   frechet_distance,
   generalized_energy_distance,
@@ -8,8 +9,11 @@ from latentjax.transport.sets import (
 from latentjax.transport.sinkhorn import sinkhorn_divergence
 
 __all__ = [
+  "entropic_partners",
   "frechet_distance",
   "generalized_energy_distance",
   "hausdorff_divergence",
+  "optimal_assignment",
+  "optimal_partners",
   "sinkhorn_divergence",
 ]

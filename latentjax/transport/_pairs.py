@@ -33,7 +33,7 @@ def distances(x: jax.Array, y: jax.Array, kind: str) -> jax.Array:
   return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
 
 
-def soft_minimum(costs: jax.Array, epsilon: float) -> jax.Array:
+def soft_minimum(costs: jax.Array, epsilon: ArrayLike) -> jax.Array:
   """-epsilon log of the mean of exp(-costs / epsilon) over the last axis."""
   least = jax.lax.stop_gradient(jnp.min(costs, axis=-1, keepdims=True))
   excess = costs - least

@@ -9,8 +9,8 @@ import pytest
 from contract import check_kernel, fast_jit
 from gaussian_data import MEAN, SCALE, denoiser
 
-from latentjax.diffusion import processes, samplers, shifted_noised, shifted_posterior
-from latentjax.diffusion.shifted import shifted_sampler
+from latentjax.diffusion import processes, samplers
+from latentjax.diffusion.shifted import shifted_noised, shifted_posterior, shifted_sampler
 
 RNG = np.random.default_rng(0)
 X_T, X, SHIFT = RNG.standard_normal((3, 8, 3)).astype(np.float32)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from contract import AXIS, fast_jit
 
-from latentjax.diffusion import samplers, shifted_sampler
+from latentjax.diffusion import samplers
 from latentjax.diffusion.processes import trigonometric
+from latentjax.diffusion.shifted import shifted_sampler
 from latentjax.objectives import diffuse_vae, info_diffusion, swycc
 
 B, D, Z = 16, 5, 2

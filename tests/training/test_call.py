@@ -2,9 +2,13 @@
 
 import jax
 import jax.numpy as jnp
+import pytest
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from latentjax.training.call import default_fusion, has_convolution
+from latentjax.training.call import default_fusion, has_convolution, make_call
 from latentjax.training.loop import _calls, _due
+from latentjax.training.mesh import make_mesh
 
 
 def test_convolution_is_found_inside_loops_and_maps():
@@ -39,3 +43,23 @@ def test_bounds_of_calls_do_not_depend_on_where_a_run_resumed():
 def test_due():
   assert _due(10, 5, 10, 100) and _due(10, 8, 12, 100) and not _due(10, 10, 15, 100)
   assert _due(None, 90, 100, 100) and not _due(None, 80, 90, 100)
+
+
+@pytest.mark.parametrize(
+  ("steps", "unroll", "loops"), [(1, True, False), (3, True, False), (3, False, True)]
+)
+def test_written_out_steps_are_no_loop(steps, unroll, loops):
+  mesh = make_mesh()
+  call = make_call(
+    lambda state, key, batch: (state + batch.sum(), {"loss": state}),
+    lambda resident, x: x,
+    mesh,
+    NamedSharding(mesh, P()),
+    stacked=False,
+    per_device=False,
+    unroll=unroll,
+  )
+  lowered = call.lower(jnp.float32(0), jax.random.key(0), (), jnp.ones((steps, 8)))
+  assert ("while" in lowered.as_text()) == loops
+  state, metrics = lowered.compile()(jnp.float32(0), jax.random.key(0), (), jnp.ones((steps, 8)))
+  assert float(state) == 8 * steps and metrics["loss"].tolist() == [8.0 * i for i in range(steps)]

@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from latentjax.training import init_train_state, make_mesh, state_shardings
-from latentjax.training.mesh import fsdp_spec
+from latentjax.training.mesh import batch_sharding, fsdp_spec, row_axes
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,16 @@ def test_fsdp_splits_the_largest_divisible_axis():
   assert fsdp_spec((3, 3, 64, 512), mesh) == P(None, None, None, "data")
   assert fsdp_spec((401, 403), mesh) == P(), "no axis is divisible by 8"
   assert fsdp_spec((8, 8), mesh) == P(), "too small to be worth it"
+
+
+def test_shards_are_groups_of_devices():
+  mesh = make_mesh(num_replicas=2, shards=2)
+  assert dict(mesh.shape) == {"replica": 2, "data": 2, "shard": 2}
+  assert row_axes(mesh) == ("data", "shard") and row_axes(make_mesh()) == ("data",)
+  assert batch_sharding(mesh).spec == P(None, ("data", "shard"))
+  assert fsdp_spec((401, 402), mesh) == P(None, "shard"), "402 is divisible by 2"
+  with pytest.raises(ValueError, match="shards: got 3, wanted a divisor of the 8 devices"):
+    make_mesh(shards=3)
 
 
 def test_rules_reach_parameters_and_their_moments():

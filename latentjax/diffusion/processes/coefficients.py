@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
+from latentjax.checks import check_range
 from latentjax.diffusion.processes.schedules import Process, TimeFn, as_time
 
 __all__ = ["drift_and_diffusion", "time_at_log_snr"]
@@ -87,3 +89,18 @@ def time_at_log_snr(log_snr: ArrayLike, *, process: Process, num_steps: int = 40
 def with_slope(fn: TimeFn, t: jax.Array) -> tuple[jax.Array, jax.Array]:
   """A function of time and its derivative."""
   return jax.jvp(fn, (t,), (jnp.ones_like(t),))
+
+
+def check_interval(start: float, end: float) -> None:
+  """Refuses times outside [0, 1], or a first one that is not above the last."""
+  check_range(0.0, 1.0, start=start, end=end)
+  if start <= end:
+    raise ValueError(f"start must be above end, got {start} and {end}")
+
+
+def check_log_snr(process: Process, **times: float) -> None:
+  """Refuses times at which the process has no data or no noise; while tracing it cannot know."""
+  for name, t in times.items():
+    ratio = process.log_snr(t)
+    if not isinstance(ratio, jax.core.Tracer) and not np.isfinite(ratio):
+      raise ValueError(f"{name} must have a finite log signal-to-noise ratio, {t} has {ratio}")

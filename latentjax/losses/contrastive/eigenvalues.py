@@ -45,6 +45,13 @@ def von_neumann_entropy(z: ArrayLike, *, axis_name: str | None = None) -> jax.Ar
     Kim et al., VNE: An Effective Method for Improving Deep Representation by Manipulating Eigenvalue
       Distribution, 2023. arXiv:2304.01434
   """
+  eigenvalues = unit_eigenvalues(z, axis_name)
+  eigenvalues = jnp.where(eigenvalues > 0, eigenvalues, 1)  # log 1 = 0
+  return jnp.sum(eigenvalues * jnp.log(1 / eigenvalues))
+
+
+def unit_eigenvalues(z: ArrayLike, axis_name: str | None = None) -> jax.Array:
+  """Those of the mean of z z^T over rows z (B, D), made unit; 0, constant, where rounding is all."""
   check_float(z=z)
   check_rank(2, z=z)
   z = l2_normalize(jnp.asarray(z, wide_dtype(z)))
@@ -55,9 +62,7 @@ def von_neumann_entropy(z: ArrayLike, *, axis_name: str | None = None) -> jax.Ar
   else:
     matrix = mean_product(z, z, axis_name)
   eigenvalues = jnp.linalg.eigvalsh(matrix)
-  counts = eigenvalues > 10 * jnp.finfo(z.dtype).eps
-  eigenvalues = jnp.where(counts, eigenvalues, 1)  # log 1 = 0
-  return jnp.sum(eigenvalues * jnp.log(1 / eigenvalues))
+  return jnp.where(eigenvalues > 10 * jnp.finfo(z.dtype).eps, eigenvalues, 0)
 
 
 def frossl_loss(

@@ -9,10 +9,12 @@ from jax.typing import ArrayLike
 from latentjax.checks import check_positive_int, check_range
 from latentjax.collectives import draw_rows, row_offset
 from latentjax.diffusion.processes import Process, time_at_log_snr
+from latentjax.diffusion.processes.coefficients import check_interval, check_log_snr
 
 __all__ = [
   "TimeSampler",
   "antithetic_times",
+  "likelihood_times",
   "log_normal_times",
   "logit_normal_times",
   "uniform_times",
@@ -173,3 +175,52 @@ def log_normal_times(
   check_range(0.0, strict=True, scale=scale)
   noise = draw_rows(key, jax.random.normal, (batch_size,), axis_name=axis_name)
   return time_at_log_snr(-2 * (mean + scale * noise), process=process)
+
+
+def likelihood_times(
+  key: jax.Array,
+  *,
+  batch_size: int,
+  process: Process,
+  start: float = 1.0,
+  end: float = 1e-3,
+  axis_name: str | None = None,
+) -> jax.Array:
+  r"""Times with a uniform log signal-to-noise ratio, antithetic: importance sampling of the likelihood.
+
+  .. math:: p(t) = \frac{-d\lambda_t / dt}{\lambda_{end} - \lambda_{start}} \propto \frac{g_t^2}{\sigma_t^2}
+
+  Then the unweighted error of eps, times half the range of lambda, is an estimate of the part of the
+  variational bound between the two times, the one that `variational_loss` has with uniform times, with
+  less variance.
+
+  Args:
+    key: random key, the same on every device.
+    batch_size: B, examples on this device; all devices' examples are one batch.
+    process: its log_snr is inverted.
+    start: latest time, at most 1, where the process must have alpha > 0.
+    end: earliest time, below start, where it must have sigma > 0.
+    axis_name: mapped device axis over which the examples are split, inside `pmap` or `shard_map`.
+
+  Returns:
+    Times, float32, shape (B,). Detached.
+
+  Raises:
+    TypeError: if batch_size is not an integer.
+    ValueError: if it is not positive, or a time is out of range or has no finite ratio.
+
+  Example:
+    >>> from latentjax.diffusion.processes import from_log_snr
+    >>> given = {"process": from_log_snr(lambda t: 8 - 16 * t), "end": 0.5}
+    >>> bool((likelihood_times(jax.random.key(0), batch_size=9, **given) >= 0.5).all())
+    True
+
+  References:
+    Song et al., Maximum Likelihood Training of Score-Based Diffusion Models, 2021. arXiv:2101.09258
+    Kingma et al., Variational Diffusion Models, 2021. arXiv:2107.00630
+  """
+  check_interval(start, end)
+  check_log_snr(process, start=start, end=end)
+  share = antithetic_times(key, batch_size=batch_size, axis_name=axis_name)
+  first, last = process.log_snr(start), process.log_snr(end)
+  return time_at_log_snr(first + share * (last - first), process=process)

@@ -12,10 +12,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_range, wide_dtype
+from latentjax.diffusion.processes import Process, time_at_log_snr
+from latentjax.diffusion.processes.coefficients import with_slope
 
 __all__ = [
   "WeightFn",
   "edm_weight",
+  "likelihood_weight",
   "min_snr_weight",
   "p2_weight",
   "sigmoid_weight",
@@ -165,6 +168,37 @@ def edm_weight(log_snr: ArrayLike, *, sigma_data: ArrayLike = 0.5) -> jax.Array:
   check_range(0.0, strict=True, sigma_data=sigma_data)
   log_snr = _wide(log_snr)
   return 1 + jnp.exp(-log_snr) / jnp.square(jnp.asarray(sigma_data, log_snr.dtype))
+
+
+def likelihood_weight(log_snr: ArrayLike, *, process: Process) -> jax.Array:
+  r"""The weight with which the loss at uniform times bounds the negative log-likelihood.
+
+  .. math:: w = -\tfrac12 \frac{d \lambda_t}{dt} = \frac{g_t^2}{2 \sigma_t^2}
+
+  on the error of eps, that is g^2 / 2 on the error of the score. It makes `denoising_loss` what
+  `variational_loss` is; `likelihood_times` have it in their density instead.
+
+  Args:
+    log_snr: lambda, any shape, within what the process reaches.
+    process: its log_snr is inverted to find the slope.
+
+  Returns:
+    Weights, the shape of log_snr. Detached from log_snr.
+
+  Raises:
+    Nothing.
+
+  Example:
+    >>> from latentjax.diffusion.processes import from_log_snr
+    >>> process = from_log_snr(lambda t: 8 - 16 * t)
+    >>> likelihood_weight(jnp.array([0.0, 3.0]), process=process).tolist()
+    [8.0, 8.0]
+
+  References:
+    Song et al., Maximum Likelihood Training of Score-Based Diffusion Models, 2021. arXiv:2101.09258
+  """
+  t = time_at_log_snr(_wide(log_snr), process=process)
+  return -0.5 * with_slope(process.log_snr, t)[1]
 
 
 def _wide(log_snr: ArrayLike) -> jax.Array:

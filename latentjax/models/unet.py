@@ -1,0 +1,148 @@
+"""The U-Net of diffusion models: residual blocks told of time and condition, attention where it is cheap."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from latentjax.checks import check_rank
+from latentjax.models.denoising import ConditionEmbedding
+
+__all__ = ["UNet"]
+
+zeros = nn.initializers.zeros
+
+
+class UNet(nn.Module):
+  """Images (B, H, W, C) of any size at times t to predictions of the same shape, float32.
+
+  Every level halves the resolution, odd sides rounded up; on the way back each block also sees what its
+  twin put out on the way down. At first the last layer is zero, and so is the output.
+
+  Attributes:
+    channels: of the feature maps, from the full resolution downwards.
+    blocks: residual blocks of a level; one more on the way back.
+    attention: levels at which blocks are followed by attention, 0 the full resolution; the middle, at
+      the lowest resolution, always has it.
+    heads: attention heads, a divisor of the channels where there is attention.
+    num_classes: of labels, without the null class; None: conditions are vectors.
+    dtype: dtype of the computation; parameters and outputs are float32.
+
+  References:
+    Ho et al., Denoising Diffusion Probabilistic Models, 2020. arXiv:2006.11239
+    Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, 2021. arXiv:2105.05233
+  """
+
+  channels: tuple[int, ...] = (32, 64, 64)
+  blocks: int = 1
+  attention: tuple[int, ...] = (2,)
+  heads: int = 4
+  num_classes: int | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: jax.Array,
+    t: jax.Array,
+    condition: jax.Array | None = None,
+    *,
+    tokens: jax.Array | None = None,
+  ) -> jax.Array:
+    """Prediction, shape (B, H, W, C).
+
+    Args:
+      x: images, shape (B, H, W, C).
+      t: times in [0, 1], shape (B,) or ().
+      condition: labels (B,), int32, where num_classes or None is no class, or vectors (B, C).
+      tokens: tokens, such as a text's, (B, T, C), that attention sees beside the feature map.
+    """
+    check_rank(4, x=x)
+    c = ConditionEmbedding(4 * self.channels[0], self.num_classes, self.dtype, name="condition")(
+      jnp.broadcast_to(t, x.shape[:1]), condition
+    )
+    c = nn.silu(c)
+
+    def block(h: jax.Array, channels: int, attend: bool) -> jax.Array:
+      h = ResidualBlock(channels, self.dtype)(h, c)
+      return ImageAttention(self.heads, self.dtype)(h, tokens) if attend else h
+
+    h = conv(self.channels[0], self.dtype)(x)
+    skips = [h]
+    for level, channels in enumerate(self.channels):
+      if level:
+        h = conv(channels, self.dtype, strides=2)(h)
+        skips.append(h)
+      for _ in range(self.blocks):
+        h = block(h, channels, level in self.attention)
+        skips.append(h)
+
+    h = block(h, self.channels[-1], True)
+    h = block(h, self.channels[-1], False)
+
+    for level, channels in reversed(list(enumerate(self.channels))):
+      for _ in range(self.blocks + 1):
+        h = jnp.concatenate([h, skips.pop()], axis=-1)
+        h = block(h, channels, level in self.attention)
+      if level:
+        h = h.repeat(2, axis=1).repeat(2, axis=2)[:, : skips[-1].shape[1], : skips[-1].shape[2]]
+        h = conv(channels, self.dtype)(h)
+
+    h = nn.silu(group_norm(h, self.dtype))
+    return conv(x.shape[-1], self.dtype, kernel_init=zeros)(h).astype(jnp.float32)
+
+
+class ResidualBlock(nn.Module):
+  """Two convolutions, the second scaled and shifted by c (B, F); the identity at first, up to channels."""
+
+  channels: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array, c: jax.Array) -> jax.Array:
+    h = conv(self.channels, self.dtype)(nn.silu(group_norm(x, self.dtype)))
+    c = nn.Dense(2 * self.channels, dtype=self.dtype)(c)[:, None, None]
+    scale, shift = jnp.split(c, 2, axis=-1)
+    h = nn.silu(group_norm(h, self.dtype) * (1 + scale) + shift)
+    h = conv(self.channels, self.dtype, kernel_init=zeros)(h)
+    if x.shape[-1] != self.channels:
+      x = nn.Dense(self.channels, dtype=self.dtype)(x)
+    return x + h
+
+
+class ImageAttention(nn.Module):
+  """Attention of every place of a feature map to all others, and to tokens; the identity at first."""
+
+  heads: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array, tokens: jax.Array | None) -> jax.Array:
+    batch_size, channels = x.shape[0], x.shape[-1]
+
+    def projected(h: jax.Array, count: int, name: str) -> list[jax.Array]:
+      h = nn.Dense(count * channels, dtype=self.dtype, name=name)(h)
+      h = h.reshape(batch_size, -1, count, self.heads, channels // self.heads)
+      return [h[:, :, i] for i in range(count)]
+
+    query, key, value = projected(group_norm(x, self.dtype), 3, "image")
+    if tokens is not None:
+      check_rank(3, tokens=tokens)
+      more = projected(tokens, 2, "tokens")
+      key, value = (jnp.concatenate(pair, axis=1) for pair in zip((key, value), more))
+    h = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
+    return x + nn.Dense(channels, dtype=self.dtype, kernel_init=zeros, name="attended")(h)
+
+
+def conv(channels: int, dtype: Any, strides: int = 1, **kwargs: Any) -> nn.Conv:
+  """3 x 3 convolution."""
+  return nn.Conv(channels, (3, 3), strides, dtype=dtype, **kwargs)
+
+
+def group_norm(x: jax.Array, dtype: Any) -> jax.Array:
+  """Group norm of feature maps; groups of four channels, at most 32 of them."""
+  channels = x.shape[-1]
+  groups = math.gcd(channels, min(32, max(channels // 4, 1)))
+  return nn.GroupNorm(groups, dtype=dtype)(x)
