@@ -11,6 +11,7 @@ from latentjax.diffusion import (
   latent_codes,
   processes,
   samplers,
+  shifted,
   spacings,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
   "latent_codes",
   "processes",
   "samplers",
+  "shifted",
   "spacings",
 ]
