@@ -124,9 +124,7 @@ def fit_encoder(config: Config, digits: Images) -> tuple[Any, Any]:
 def models(config: Config, digits: Images) -> dict[str, DiffusionModel]:
   """The objectives by name."""
   start, trained = fit_encoder(config, digits)
-
-  def predict(params: Any, z: jax.Array, t: jax.Array, _: Any) -> tuple[jax.Array, jax.Array]:
-    return NETWORK.apply(params, z, t)[::2]
+  predict = lambda params, z, t, _: NETWORK.apply(params, z, t)[::2]
 
   def model(encoder: Any, weight: float) -> DiffusionModel:
     return repa(predict, lambda x: ENCODER.apply(encoder, x)[0], process=PROCESS, weight=weight)
@@ -187,10 +185,8 @@ def run(config: Config) -> Outcome:
   for name, model in models(config, digits).items():
     folder = config.folder / name.replace(" ", "_")
     init = lambda key: (NETWORK.init(key, jnp.zeros((1, *SHAPE)), jnp.zeros(1)), ())
-    optimizer = config.optimizer()
-    result = train(
-      model.objective, init, optimizer, digits.dataset, config, folder, evaluate=evaluate, name=name
-    )
+    how = (config.optimizer(), digits.dataset, config, folder)
+    result = train(model.objective, init, *how, evaluate=evaluate, name=name)
     lines = [line for line in read_lines(folder / "metrics.jsonl") if "eval/frechet" in line]
     found[name] = {
       kind: np.array([line[f"eval/{kind}"] for line in lines]).reshape(len(lines), -1)
