@@ -8,8 +8,9 @@ Command: python -m experiments repa --data_dir=DIR
 Expected: after equal steps, the Frechet distance (features of a classifier trained here) lower with REPA than
 without, a linear probe of the aligned block's tokens on noisy digits better, and the distance lower than with
 the same encoder's random parameters. Both measures after half the steps are in the details.
-Note: not conditional on a class, which would tell the network what the encoder knows.
-Time: about three minutes on one CPU core, two seeds of three methods.
+Note: not conditional on a class, which would tell the network what the encoder knows. After 500 steps of 32
+digits samples are strokes, not digits yet: the very start of training (the authors': up to 400,000 steps).
+Time: about six minutes on one CPU core, two seeds of three methods.
 """
 
 from __future__ import annotations
