@@ -61,7 +61,7 @@ class Config(harness.Config):
   schedule: str = "cosine"
   weight: float = 0.1
   """Of the alignment, against nats of the reconstruction."""
-  draws: int = 64
+  draws: int = 128
   """Times and noises of every point of the grid."""
   descent: int = 400
   """Steps of the points that descend."""
@@ -213,8 +213,8 @@ def draw(config: Config, flat: dict[str, np.ndarray]) -> None:
   pictures.image_grid(
     config.folder / "landscapes.png",
     [1 - ranks(values) for values in (flat["nll"], flat["exact"], flat["loss"][0])],
-    labels=["-log p", "loss, exact flow", "loss, trained flow"],
-    title="Ranks on the grid",
+    labels=["-log p", "exact", "trained"],
+    title="-log p and losses",
   )
   points = {"target": PLANE, "descended": flat["points"][0]}
   pictures.scatter(
