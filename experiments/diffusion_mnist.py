@@ -25,6 +25,7 @@ from experiments.harness import Claim, Outcome, denoising, pictures
 from experiments.harness.generation import NUM_CLASSES, Setting, balanced, generator
 from experiments.harness.quality import fit_judge, quality
 from latentjax.diffusion.processes import vp_cosine
+from latentjax.losses.masked import patchify, unpatchify
 from latentjax.models import UNet
 from latentjax.objectives import diffusion
 from latentjax.training import train
@@ -90,12 +91,10 @@ class Patched(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, t: jax.Array, condition: jax.Array | None = None) -> jax.Array:
-    n, height, width, channels = x.shape
-    p, rows, columns = self.patch, height // self.patch, width // self.patch
-    x = x.reshape(n, rows, p, columns, p, channels).swapaxes(2, 3)
-    x = self.network(x.reshape(n, rows, columns, -1), t, condition)
-    x = x.reshape(n, rows, columns, p, p, channels).swapaxes(2, 3)
-    return x.reshape(n, height, width, channels)
+    (n, *size, _), p = x.shape, self.patch
+    h = patchify(x, patch_size=p).reshape(n, size[0] // p, size[1] // p, -1)
+    h = self.network(h, t, condition).reshape(n, -1, h.shape[-1])
+    return unpatchify(h, image_size=tuple(size), patch_size=p)
 
 
 def draw(config: Config, rows: dict[str, np.ndarray]) -> None:

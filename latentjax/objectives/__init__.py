@@ -17,6 +17,7 @@ from latentjax.objectives.conditional_vae import ConditionalModel, conditional_v
 from latentjax.objectives.consistency import ConsistencyModel, ConsistencyState, consistency_model
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
+from latentjax.objectives.cross_flow import CrossFlowModel, cross_flow
 from latentjax.objectives.cvib import cvib
 from latentjax.objectives.diffuse_vae import diffuse_vae
 from latentjax.objectives.diffusion import DiffusionModel, diffusion, drop_condition
@@ -95,6 +96,7 @@ __all__ = [
   "ConditionedModel",
   "ConsistencyModel",
   "ConsistencyState",
+  "CrossFlowModel",
   "DiffusionModel",
   "DinoState",
   "EditModel",
@@ -127,6 +129,7 @@ __all__ = [
   "context_encoding_vae",
   "cosine_momentum",
   "cpl_mix_vae",
+  "cross_flow",
   "cvib",
   "diffuse_vae",
   "diffusion",
