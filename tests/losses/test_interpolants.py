@@ -235,6 +235,7 @@ def test_rows_have_the_same_noise_on_several_devices():
       score.multimarginal_loss(KEY, means, jnp.stack([x, 2 * x], axis=1), **given),
       score.mean_flow_loss(KEY, lambda z, s, t: predict(z, t) * s[:, None], x, **given),
       score.flow_alignment_loss(KEY, predict, x, **given),
+      score.sliced_score_matching_loss(KEY, jnp.tanh, x, projection="normal", **given),
     ]
 
   mesh = Mesh(np.array(jax.devices()[:4]), (AXIS,))
