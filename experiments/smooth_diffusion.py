@@ -7,7 +7,8 @@ Command: python -m experiments smooth_diffusion
 Setting: digits, 8 x 8, v-prediction by an MLP, trained from the start with and without the penalty (the paper
 fine-tunes Stable Diffusion with adapters); the same seeds, noise and steps. ISTD by DDIM with 25 steps along
 great circles between noises. The penalty's weight is 10, not the paper's 1: variations of these pixels are of
-size 0.1, their squares far below the denoising loss. Variation: norm of the gradient of `step_variation`, test images at all times.
+size 0.1, their squares far below the denoising loss. Variation: norm of the gradient of `step_variation`, of
+test images at all times.
 Expected: with the penalty ISTD at most 0.95 of that without; coefficient of variation of the variations at
 most 0.9 of it; denoising loss on test images at most 1.05 of it.
 Time: one to two minutes on one CPU core, three seeds of two runs.
