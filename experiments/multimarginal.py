@@ -5,9 +5,9 @@ objectives on the simplex, give velocities between any two of the distributions,
 for; and the path on the simplex, chosen after training, reduces the cost of the transport between two.
 Command: python -m experiments multimarginal
 Expected: energy distance of transported points to those wanted, over that of the points before, at most 0.1
-on the worst of the six directed edges; kinetic cost of an optimised path over that of the straight edge at most
-0.95 in the mean of three pairs, and the worst energy distance along these paths at most 0.1 as well. From
-every distance that of two samples of the same distribution is subtracted.
+on the worst of the six directed edges; kinetic cost of an optimised path over that of the straight edge at
+most 0.95 in the mean of three pairs, and the worst energy distance along these paths at most 0.1 as well.
+From every distance that of two samples of the same distribution is subtracted.
 Theory: of two standard normals with independent pairs the straight edge has the cost 2 - pi / 2 = 0.43 a
 dimension (the variance shrinks and grows again), at constant speed (2 - sqrt 2)^2 = 0.34, 0.8 times as much.
 Time: about three minutes on one CPU core, three seeds.
