@@ -7,7 +7,7 @@ Command: python -m experiments vq_diffusion --data_dir=DIR
 Expected: Frechet distance of samples by 100 steps of mask-and-replace (0.9 masked) over that of masks alone,
 and over that of random tokens alone, at most 1; of samples by 10 steps over that by 100 at most 1.2.
 Protocol: a VQ-VAE with 16 places and 128 codes, one for all seeds. Models differ in the process alone: one
-small network of time and the codes' embeddings, a chain of 100 steps, the bound plus 0.0005 of the cross
+small network, a chain of 100 steps, the bound plus 0.0005 of the cross
 entropy a step (the authors' program). Times are uniform; theirs are drawn by importance. Frechet distances
 are those of features of a classifier trained here, of decoded samples to decoded codes of test images.
 Time: about three minutes on one CPU core, three seeds.
@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import harness
-from experiments.harness import Claim, Outcome, coded_digits, denoising, pictures
+from experiments.harness import Claim, Outcome, coded_digits, denoising, pictures, tokens
 from latentjax import data
 from latentjax.diffusion.discrete import DiscreteProcess, absorbing, mask_and_replace, uniform
 from latentjax.models import DenoisingMLP
@@ -73,7 +73,7 @@ class Config(harness.Config):
   """Steps of the chain that is trained."""
   few: int = 10
   """Steps of the quick sampler."""
-  first_steps: int = 800
+  first_steps: int = 1_200
   """Of the auto-encoder."""
   num_train: int = 60_000
   """Images to learn the codes of."""
@@ -86,8 +86,7 @@ class TokenDenoiser(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, t: jax.Array, condition: None = None) -> jax.Array:
-    h = nn.Embed(CODES + 1, DIM)(x.astype(jnp.int32))
-    h = DenoisingMLP(width=128, depth=2)(h, t)
+    h = DenoisingMLP(width=128, depth=2)(nn.Embed(CODES + 1, DIM)(x.astype(jnp.int32)), t)
     bias = self.param("bias", nn.initializers.zeros, (PLACES, CODES))
     return nn.Dense(CODES, use_bias=False)(h) + bias
 
@@ -110,11 +109,11 @@ def run(config: Config) -> Outcome:
   """Train the VQ-VAE, then the three models; compare their samples."""
   digits = coded_digits.encode(
     config,
-    DIM,
+    tokens.networks((28, 28, 1), DIM, patch=7),
     lambda key: ((), init_ema_codebook(jax.random.normal(key, (CODES, DIM)) / 4)),
     ema_quantize(decay=0.97, restart_below=0.2, axis_name=config.axis_name),
     codes_of=lambda quantized: quantized.indices.reshape(-1, PLACES).astype(jnp.int16),
-    vectors_of=lambda state, codes: state.codes[codes].reshape(-1, *coded_digits.GRID, DIM),
+    vectors_of=lambda state, codes: state.codes[codes].reshape(-1, 4, 4, DIM),
     steps=config.first_steps,
     num_train=config.num_train,
     num_test=500 if config.quick else 10_000,

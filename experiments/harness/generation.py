@@ -44,7 +44,7 @@ def generator(
   process: Process,
   *,
   bound: float | None = 1.0,
-) -> Callable[[Any, jax.Array, Any, Setting], jax.Array]:
+) -> jax.stages.Wrapped:
   """`generate(params, key, labels, setting)`, compiled once for each setting.
 
   Args:

@@ -6,6 +6,7 @@ from latentjax.losses.score.consistency import (
   consistency_times,
   consistency_training_loss,
 )
+from latentjax.losses.score.cross_flow import CrossFlowLoss, cross_flow_loss
 from latentjax.losses.score.denoising import denoising_loss, flow_matching_loss, variational_loss
 from latentjax.losses.score.discrete import DiscreteLoss, discrete_loss
 from latentjax.losses.score.flow_prior import flow_alignment_loss
@@ -51,6 +52,7 @@ from latentjax.losses.score.weighting import (
 )
 
 __all__ = [
+  "CrossFlowLoss",
   "DiscreteLoss",
   "Interpolant",
   "LossHistoryState",
@@ -63,6 +65,7 @@ __all__ = [
   "consistency_steps",
   "consistency_times",
   "consistency_training_loss",
+  "cross_flow_loss",
   "denoising_loss",
   "discrete_loss",
   "edm_weight",
