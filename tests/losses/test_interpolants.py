@@ -263,7 +263,7 @@ def test_bad_input():
       "x_0 and x_1 must have",
     ),
     (lambda: score.multimarginal_loss(KEY, zeros, x), ValueError, "xs must have shape"),
-    (lambda: score.simplex_interpolant(jnp.ones(3), x), ValueError, "alpha must have shape"),
+    (lambda: score.simplex_interpolant(x[0, :1], x), ValueError, "alpha must have shape"),
     (lambda: score.mean_flow_loss(KEY, zeros, x, offset=0.0), ValueError, "offset must be in"),
     (lambda: score.flow_alignment_loss(KEY, zeros, x.astype(int)), TypeError, "y must be a fl"),
     (
