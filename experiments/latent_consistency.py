@@ -11,7 +11,7 @@ Protocol: a mixture of 8 normals in 128 dimensions of scale 0.5; 1 % of all entr
 on top, as the latents of an encoder do: every example has some. One network and one budget for all; the fixed
 c of the ablation is that of the middle stage. In few dimensions batches are matched so well that data and
 noise depend on each other at all levels, and independent noise in the second step is not what was trained.
-Time: about five minutes on one CPU core, two seeds of seven runs.
+Time: about three minutes on one CPU core, two seeds of seven runs.
 """
 
 from __future__ import annotations

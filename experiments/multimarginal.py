@@ -5,11 +5,12 @@ objectives on the simplex, give velocities between any two of the distributions,
 for; and the path on the simplex, chosen after training, reduces the cost of the transport between two.
 Command: python -m experiments multimarginal
 Expected: energy distance of transported points to those wanted, over that of the points before, at most 0.1
-on the worst of the six directed edges; kinetic cost of an optimised path over that of the straight edge at most
-0.95 in the mean of three pairs, and the worst energy distance along these paths at most 0.1 as well. From
-every distance that of two samples of the same distribution is subtracted.
+on the worst of the six directed edges; kinetic cost of an optimised path over that of the straight edge at
+most 0.95 in the mean of three pairs, and the worst energy distance along these paths at most 0.1 as well.
+From every distance that of two samples of the same distribution is subtracted.
 Theory: of two standard normals with independent pairs the straight edge has the cost 2 - pi / 2 = 0.43 a
-dimension (the variance shrinks and grows again), at constant speed (2 - sqrt 2)^2 = 0.34, 0.8 times as much.
+dimension, since the variance shrinks and grows again; a third distribution on the simplex makes it shrink
+more, but paths with sums above 1, which the same conditional means serve, keep it.
 Time: about three minutes on one CPU core, three seeds.
 """
 
@@ -99,11 +100,12 @@ def marginals(count: int, seed: int) -> np.ndarray:
 
 
 def path(weights: jax.Array, edge: jax.Array, t: jax.Array) -> jax.Array:
-  """A path on the simplex along (and away from) an edge: polynomials are the logarithms of its ratios."""
+  """A path from corner to corner that may leave the edge and the simplex: the weights' logarithms bend."""
   bend = weights @ jnp.stack([jnp.ones_like(t), t, jnp.square(t)])
-  parts = jnp.stack([1 - t, t, t * (1 - t)]) * jnp.exp(bend)
-  corners = jnp.append(edge, 3 - jnp.sum(edge))
-  return jnp.zeros(3).at[corners].set(parts / jnp.sum(parts))
+  shares = jnp.stack([1 - t, t, t * (1 - t)]) * jnp.exp(
+    bend * jnp.stack([t, 1 - t, jnp.ones_like(t)])
+  )
+  return jnp.zeros(3).at[jnp.append(edge, 3 - jnp.sum(edge))].set(shares)
 
 
 def straight(edge: jax.Array, t: jax.Array) -> jax.Array:
