@@ -3,8 +3,8 @@
 Claim (Wu and De la Torre 2022): stochastic samplers have a Gaussian latent space, all the noise that they
 draw, and DPM-Encoder finds a code from which a model makes a given image exactly. Of models that were
 trained independently on related domains the spaces are nearly common: an image encoded by one and decoded
-by the other (CycleDiffusion) comes out in the other's domain and resembles the source; the authors' tables
-have it ahead of SDEdit, which noises the source and denoises it by the other model.
+by the other (CycleDiffusion) comes out in the other's domain and resembles the source. It is held against
+SDEdit, which noises the source and denoises it by the other model.
 Command: python -m experiments cycle_diffusion --data_dir=DIRECTORY_OF_TFDS_MNIST
 Expected: decoded by its own model, an image is itself within 1e-3 at every pixel; of the threes at least 85
 % and of the eights as many become the other digit for a classifier; their squared distance to the source is
