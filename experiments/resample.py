@@ -55,7 +55,7 @@ FUNCTIONS = (
 )
 QUICK = {"steps": 30, "calls": 12, "groups": 2, "group_size": 4, "dataset": "digits"}
 PROCESS = vp_cosine()
-STRENGTHS = {"ReSample": (1.0, 4.0, 15.0, 40.0, 150.0), "latent DPS": (0.05, 0.1, 0.2, 0.4, 0.8)}
+STRENGTHS = {"ReSample": (1.0, 4.0, 15.0, 40.0, 150.0), "latent DPS": (0.02, 0.07, 0.2, 0.7, 2.0)}
 LATENT = 24
 
 
