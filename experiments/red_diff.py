@@ -8,7 +8,7 @@ Expected: PSNR of RED-diff minus that of DPS at least 0 dB, for a box of 6 x 6 o
 of 2 x 2 pixels; PSNR with the weights sigma / alpha minus that with equal ones at least 0 dB in both.
 Protocol: 14 x 14 pixels in [-1, 1], measured with noise 0.05; a fully connected denoiser of v, cosine
 process; 100 calls each, times equally spaced. RED-diff: Adam with rate 0.1 from the pseudo-inverse, the last
-point. DPS: ancestral steps. The one strength of each, lambda and zeta, is the best of five on 48 training
+point. DPS: ancestral steps. The one strength of each, lambda and zeta, is the best of five on 64 training
 images. Seeds are groups of 64 test images with noise of their own; the denoiser is the same.
 Time: about three minutes on one CPU core.
 """
@@ -22,7 +22,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import harness
 from experiments.harness import Claim, Outcome, pictures
@@ -31,11 +30,11 @@ from experiments.harness.restoration import (
   PROBLEMS,
   SIDE,
   MeasureFn,
-  best_strength,
+  Restored,
   load,
-  make_task,
+  make_tasks,
   pseudo_inverse,
-  psnr,
+  restore,
 )
 from latentjax.diffusion.inverse import dps, red_diff
 from latentjax.diffusion.processes import vp_cosine
@@ -50,12 +49,12 @@ FUNCTIONS = (
   "diffusion.inverse.red_diff_loss",
   "diffusion.inverse.dps",
 )
-QUICK = {"steps": 30, "calls": 5, "groups": 2, "group_size": 4, "dataset": "digits", "tuned": 4}
+QUICK = {"steps": 30, "calls": 5, "groups": 2, "group_size": 4, "dataset": "digits"}
 PROCESS = vp_cosine()
 STRENGTHS = {
-  "RED-diff": (0.03, 0.1, 0.25, 0.5, 1.0),
-  "equal weights": (0.03, 0.1, 0.25, 0.5, 1.0),
-  "DPS": (0.1, 0.2, 0.4, 0.8, 1.6),
+  "RED-diff": (0.01, 0.03, 0.1, 0.3, 1.0),
+  "equal weights": (0.01, 0.03, 0.1, 0.3, 1.0),
+  "DPS": (0.2, 0.5, 1.0, 2.0, 5.0),
 }
 
 
@@ -79,8 +78,6 @@ class Config(harness.Config):
   """Groups of test images."""
   group_size: int = 64
   """Images of a group."""
-  tuned: int = 48
-  """Training images that strengths are chosen on."""
 
 
 def solvers(config: Config, denoise_fn: Callable, measure_fn: MeasureFn) -> dict[str, Callable]:
@@ -119,37 +116,45 @@ def run(config: Config) -> Outcome:
   )
   denoise_fn = partial(model.denoise, config.first_seed(result.state.eval_params))
   truth = test.x[: config.groups * config.group_size]
-  scores: dict[str, dict[str, np.ndarray]] = {}
-  chosen: dict[str, Any] = {}
+  found: dict[str, dict[str, Restored]] = {}
   for problem in ("box", "pooled"):
     measure_fn = PROBLEMS[problem]
-    task = make_task(jax.random.key(1), measure_fn, truth, config.noise)
-    trial = make_task(jax.random.key(2), measure_fn, pixels.x[: config.tuned], config.noise)
-    rows = [to_unit(task.truth[:10]), to_unit(pseudo_inverse(measure_fn, task.y[:10]))]
+    tasks = partial(make_tasks, measure_fn=measure_fn, size=config.group_size, noise=config.noise)
+    groups = tasks(jax.random.key(1), images=truth)
+    (trial,) = tasks(jax.random.key(2), images=pixels.x[: config.group_size])
+    rows = [truth[:10], pseudo_inverse(measure_fn, groups[0].y[:10])]
     for name, solve in solvers(config, denoise_fn, measure_fn).items():
-      strength, table = best_strength(solve, trial, STRENGTHS[name])
-      chosen[f"{problem}, {name}"] = {"chosen": strength, "psnr": table}
-      x = jax.jit(solve)(jax.random.key(3), task.y, jnp.float32(strength))
-      score = np.asarray(psnr(x, task.truth)).reshape(config.groups, -1).mean(axis=1)
-      scores.setdefault(problem, {})[name] = score
-      print(problem, name, strength, score.round(2), table, flush=True)
-      rows.append(to_unit(x[:10]))
-    labels = ["truth", "pseudo-inverse", *scores[problem]]
-    pictures.image_grid(config.folder / f"{problem}.png", rows, title=problem, labels=labels)
+      restored = restore(solve, measure_fn, trial, groups, STRENGTHS[name])
+      found.setdefault(problem, {})[name] = restored
+      print(problem, name, restored.strength, restored.psnr.round(2), restored.trial, flush=True)
+      rows.append(restored.x[0, :10])
+    labels = ["truth", "pseudo-inverse", *found[problem]]
+    pictures.image_grid(
+      config.folder / f"{problem}.png", list(map(to_unit, rows)), title=problem, labels=labels
+    )
   claims = [
     Claim(
       f"{problem}: PSNR of RED-diff minus that {what}",
       0.0,
-      found["RED-diff"] - found[other],
+      both["RED-diff"].psnr - both[other].psnr,
       published,
       "at least",
       unit="dB",
     )
-    for problem, found in scores.items()
+    for problem, both in found.items()
     for what, other, published in (
       ("of DPS", "DPS", "Mardani et al. 2023: inpainting, superresolution"),
       ("with equal weights", "equal weights", "Mardani et al. 2023: weights of the denoisers"),
     )
   ]
-  table = {p: {n: v.tolist() for n, v in found.items()} for p, found in scores.items()}
-  return Outcome(claims, {"psnr": table, "strengths": chosen})
+  details = {
+    f"{problem}, {name}": {
+      "psnr": restored.psnr.tolist(),
+      "misfit": restored.misfit.tolist(),
+      "strength": restored.strength,
+      "psnr of the trial": restored.trial,
+    }
+    for problem, both in found.items()
+    for name, restored in both.items()
+  }
+  return Outcome(claims, details)

@@ -10,7 +10,7 @@ measurement over that of latent DPS at most 1, the mean of the three.
 Protocol: 14 x 14 pixels in [-1, 1], measured with noise 0.05; fully connected auto-encoder (24 standardised
 numbers) and denoiser of its latents, cosine process, 100 steps each. ReSample: every tenth of the
 last 67 steps, at most 30 conjugate gradient steps in the latent space down to the noise; gamma is chosen.
-Latent DPS: ancestral steps; zeta is chosen. Each is the best of five on 48 training images. Seeds are groups
+Latent DPS: ancestral steps; zeta is chosen. Each is the best of five on 64 training images. Seeds are groups
 of 64 test images with noise of their own; the model is the same.
 Time: about three minutes on one CPU core.
 """
@@ -33,11 +33,11 @@ from experiments.harness.restoration import (
   PROBLEMS,
   SIDE,
   MeasureFn,
-  best_strength,
+  Restored,
   load,
-  make_task,
-  misfit,
+  make_tasks,
   psnr,
+  restore,
 )
 from latentjax import data
 from latentjax.diffusion.inverse import dps, hard_data_consistency, resample
@@ -53,9 +53,9 @@ FUNCTIONS = (
   "diffusion.inverse.hard_data_consistency",
   "diffusion.inverse.dps",
 )
-QUICK = {"steps": 30, "calls": 12, "groups": 2, "group_size": 4, "dataset": "digits", "tuned": 4}
+QUICK = {"steps": 30, "calls": 12, "groups": 2, "group_size": 4, "dataset": "digits"}
 PROCESS = vp_cosine()
-STRENGTHS = {"ReSample": (1.0, 4.0, 15.0, 40.0, 150.0), "latent DPS": (0.05, 0.1, 0.2, 0.4, 0.8)}
+STRENGTHS = {"ReSample": (1.0, 4.0, 15.0, 40.0, 150.0), "latent DPS": (0.02, 0.07, 0.2, 0.7, 2.0)}
 LATENT = 24
 
 
@@ -77,8 +77,6 @@ class Config(harness.Config):
   """Groups of test images."""
   group_size: int = 64
   """Images of a group."""
-  tuned: int = 48
-  """Training images that strengths are chosen on."""
 
 
 def fit_autoencoder(config: Config, pixels: np.ndarray) -> tuple[Callable, Callable]:
@@ -148,43 +146,44 @@ def run(config: Config) -> Outcome:
   )
   denoise_fn = partial(model.denoise, result.state.eval_params)
   truth = test.x[: config.groups * config.group_size]
-  own = jax.jit(lambda x: decode(encode(x)))(jnp.asarray(truth))
+  own = np.asarray(jax.jit(lambda x: decode(encode(x)))(jnp.asarray(truth)))
   details: dict[str, Any] = {"psnr of the auto-encoder": float(psnr(own, truth).mean())}
-  found: dict[str, dict[str, np.ndarray]] = {}
+  found: dict[str, dict[str, Restored]] = {}
   for problem in ("box", "blurred", "clipped"):
     measure_fn = PROBLEMS[problem]
-    task = make_task(jax.random.key(1), measure_fn, truth, config.noise)
-    trial = make_task(jax.random.key(2), measure_fn, pixels.x[: config.tuned], config.noise)
-    rows, details[problem] = [to_unit(task.truth[:10]), to_unit(own[:10])], {}
+    tasks = partial(make_tasks, measure_fn=measure_fn, size=config.group_size, noise=config.noise)
+    groups = tasks(jax.random.key(1), images=truth)
+    (trial,) = tasks(jax.random.key(2), images=pixels.x[: config.group_size])
+    rows = [truth[:10], own[:10]]
     for name, solve in solvers(config, denoise_fn, decode, measure_fn).items():
-      strength, table = best_strength(solve, trial, STRENGTHS[name])
-      x = jax.jit(solve)(jax.random.key(3), task.y, jnp.float32(strength))
-      by_group = lambda values: np.asarray(values).reshape(config.groups, -1).mean(axis=1)
-      score = by_group(psnr(x, task.truth)), by_group(misfit(measure_fn, x, task.y))
-      found.setdefault(problem, {})[name] = np.stack(score)
-      details[problem][name] = {
-        "psnr": score[0].tolist(),
-        "misfit": score[1].tolist(),
-        "chosen": strength,
-        "trial": table,
+      restored = restore(solve, measure_fn, trial, groups, STRENGTHS[name])
+      found.setdefault(problem, {})[name] = restored
+      details[f"{problem}, {name}"] = {
+        "psnr": restored.psnr.tolist(),
+        "misfit": restored.misfit.tolist(),
+        "strength": restored.strength,
+        "psnr of the trial": restored.trial,
       }
-      print(problem, name, strength, *(part.round(3) for part in score), table, flush=True)
-      rows.append(to_unit(x[:10]))
+      scores = restored.psnr.round(2), restored.misfit.round(3)
+      print(problem, name, restored.strength, *scores, restored.trial, flush=True)
+      rows.append(restored.x[0, :10])
     labels = ["truth", "auto-encoder", "ReSample", "latent DPS"]
-    pictures.image_grid(config.folder / f"{problem}.png", rows, title=problem, labels=labels)
+    pictures.image_grid(
+      config.folder / f"{problem}.png", list(map(to_unit, rows)), title=problem, labels=labels
+    )
   published = "Song et al. 2023: better than latent DPS"
   better = [
     Claim(
       f"{problem}: PSNR of ReSample minus that of latent DPS",
       0.0,
-      both["ReSample"][0] - both["latent DPS"][0],
+      both["ReSample"].psnr - both["latent DPS"].psnr,
       published,
       "at least",
       unit="dB",
     )
     for problem, both in found.items()
   ]
-  ratio = np.mean([v["ReSample"][1] / v["latent DPS"][1] for v in found.values()], axis=0)
+  ratio = np.mean([v["ReSample"].misfit / v["latent DPS"].misfit for v in found.values()], axis=0)
   agrees = "Song et al. 2023: hard data consistency"
   return Outcome(
     [*better, Claim("misfit over that of latent DPS", 1.0, ratio, agrees, "at most", unit="")],

@@ -11,6 +11,8 @@ from experiments.bench.rounds import WorkerError
 BENCHMARKS = (
   "contrastive_losses",
   "contrastive_speed",
+  "ddim_speed",
+  "diffusion_schedulers",
   "dit_xl_pod",
   "iwae_k50",
   "quantize_speed",

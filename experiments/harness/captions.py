@@ -62,6 +62,28 @@ def write(
   return fillers.astype(np.int32)
 
 
+def make_edits(count: int, *, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+  """Changes of one attribute of a random picture, and what says so.
+
+  Returns:
+    Attributes to arrive at, (count, 6), and captions of four pictures each: that one, the start, and two
+    others that differ from each other as those do.
+  """
+  rng = np.random.default_rng(seed)
+  start, other = (ALL[rng.integers(len(ALL), size=count)] for _ in range(2))
+  rows, which = np.arange(count), rng.integers(len(NUM_VALUES), size=count)
+  wanted, same, away = start.copy(), other.copy(), other.copy()
+  turn = rng.integers(1, np.array(NUM_VALUES)[which])
+  wanted[rows, which] = (start[rows, which] + turn) % np.array(NUM_VALUES)[which]
+  away[rows, which], same[rows, which] = wanted[rows, which], start[rows, which]
+  return wanted, [write(a, seed=seed + 1 + i) for i, a in enumerate((wanted, start, away, same))]
+
+
+def count_words(text: np.ndarray) -> np.ndarray:
+  """Captions (N, L) as counts of the words of the vocabulary, (N, V)."""
+  return np.eye(len(VOCABULARY), dtype=np.float32)[text].sum(1)
+
+
 def read(text: np.ndarray) -> str:
   """The words of one caption."""
   return " ".join(VOCABULARY[token] for token in text)

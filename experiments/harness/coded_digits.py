@@ -1,4 +1,4 @@
-"""MNIST as 16 discrete codes, by an auto-encoder that is trained first, and samples of codes as images."""
+"""MNIST as discrete codes, by an auto-encoder that is trained first, and samples of codes as images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from latentjax.objectives import quantized_autoencoder
 from latentjax.quantizers import Quantized
 from latentjax.training import make_optimizer, make_schedule, train
 
-PATCH, GRID = 7, (4, 4)
 BATCH = 500
 
 PredictFn = Callable[[Any, jax.Array, jax.Array, Any], jax.Array]
@@ -50,7 +49,7 @@ class CodedDigits(NamedTuple):
 
 def encode(
   config: Config,
-  dim: int,
+  networks: tokens.Networks,
   init_fn: Callable[[jax.Array], tuple[Any, Any]],
   quantize_fn: Callable[..., tuple[Quantized, Any]],
   *,
@@ -65,11 +64,11 @@ def encode(
 
   Args:
     config: flags; the folder holds both.
-    dim: D, of the vectors that are quantised.
+    networks: of images (B, 28, 28, 1) in [-1, 1].
     init_fn: `(key) -> (parameters, state)` of the quantizer.
     quantize_fn: as `quantized_autoencoder` takes it; its own parameters are params["quantizer"].
-    codes_of: codes (B, ...) of what quantize_fn returns without noise, B x 4 x 4 vectors.
-    vectors_of: `(state, codes) -> z_q`, vectors (B, 4, 4, D).
+    codes_of: codes (B, ...) of what quantize_fn returns without noise.
+    vectors_of: `(state, codes) -> z_q`, as the decoder takes it.
     steps: of the auto-encoder.
     num_train: images to learn from and to encode, a multiple of 500.
     num_test: test images, a multiple of 500.
@@ -80,7 +79,6 @@ def encode(
   judge = quality.fit_judge(
     *sets["train"], config.folder / "judge", steps=50 if config.quick else 1200
   )
-  networks = tokens.networks((28, 28, 1), dim, patch=PATCH)
   model = quantized_autoencoder(networks.encode_fn, networks.decode_fn, quantize_fn)
 
   def init(key: jax.Array) -> tuple[Any, Any]:

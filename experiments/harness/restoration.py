@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -91,13 +91,50 @@ def misfit(measure_fn: MeasureFn, x: jax.Array, y: jax.Array) -> jax.Array:
   return jnp.sqrt(jnp.mean(error, axis=tuple(range(1, error.ndim))))
 
 
-def best_strength(
-  solve: Callable[[jax.Array, jax.Array, Any], jax.Array], task: Task, strengths: Sequence[float]
-) -> tuple[float, dict[str, float]]:
-  """Of some strengths that of `solve(key, y, strength)` with the greatest mean PSNR; and all of them."""
-  run = jax.jit(
-    lambda strength: jnp.mean(psnr(solve(jax.random.key(7), task.y, strength), task.truth))
-  )
-  found = {strength: float(run(jnp.float32(strength))) for strength in strengths}
-  finite = {k: v if np.isfinite(v) else -np.inf for k, v in found.items()}
-  return max(finite, key=finite.__getitem__), {f"{k:g}": v for k, v in found.items()}
+class Restored(NamedTuple):
+  """Images by one solver, (groups, B, 14, 14, 1), and how its strength was chosen.
+
+  Attributes:
+    x: the images.
+    psnr: mean of every group in dB, (groups,).
+    misfit: mean root mean square of y - A(x) of every group, (groups,).
+    strength: the one with the greatest mean PSNR on the trial.
+    trial: mean PSNR of every strength there.
+  """
+
+  x: np.ndarray
+  psnr: np.ndarray
+  misfit: np.ndarray
+  strength: float
+  trial: dict[str, float]
+
+
+def restore(
+  solve: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+  measure_fn: MeasureFn,
+  trial: Task,
+  groups: Sequence[Task],
+  strengths: Sequence[float],
+) -> Restored:
+  """Choose a strength of `solve(key, y, strength)` on one task, restore the others with it."""
+
+  @jax.jit
+  def run(key: jax.Array, task: Task, strength: jax.Array) -> tuple[jax.Array, ...]:
+    x = solve(key, task.y, strength)
+    return x, jnp.mean(psnr(x, task.truth)), jnp.mean(misfit(measure_fn, x, task.y))
+
+  found = {s: float(run(jax.random.key(7), trial, jnp.float32(s))[1]) for s in strengths}
+  best = max(found, key=lambda s: found[s] if np.isfinite(found[s]) else -np.inf)
+  keys = jax.random.split(jax.random.key(3), len(groups))
+  parts = [run(key, task, jnp.float32(best)) for key, task in zip(keys, groups)]
+  x, scores, errors = map(np.stack, zip(*parts))
+  return Restored(x, scores, errors, best, {f"{s:g}": v for s, v in found.items()})
+
+
+def make_tasks(
+  key: jax.Array, measure_fn: MeasureFn, images: np.ndarray, size: int, noise: float
+) -> list[Task]:
+  """Tasks of `size` images each."""
+  groups = images.reshape(-1, size, *images.shape[1:])
+  keys = jax.random.split(key, len(groups))
+  return [make_task(key, measure_fn, group, noise) for key, group in zip(keys, groups)]

@@ -3,23 +3,29 @@
 from latentjax.diffusion import (
   averaging,
   bridges,
+  classification,
   discrete,
   guidance,
   inverse,
   inversion,
+  latent_codes,
   processes,
   samplers,
+  shifted,
   spacings,
 )
 
 __all__ = [
   "averaging",
   "bridges",
+  "classification",
   "discrete",
   "guidance",
   "inverse",
   "inversion",
+  "latent_codes",
   "processes",
   "samplers",
+  "shifted",
   "spacings",
 ]

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_range, wide_dtype
 from latentjax.diffusion.processes import Process
+from latentjax.diffusion.samplers import ddim
 from latentjax.diffusion.samplers._steps import (
   DenoiseFn,
   Levels,
@@ -17,7 +18,7 @@ from latentjax.diffusion.samplers._steps import (
   wide,
 )
 
-__all__ = ["ddim_invert"]
+__all__ = ["ddim_invert", "dire"]
 
 
 def ddim_invert(
@@ -87,6 +88,50 @@ def ddim_invert(
   steps = pairs(levels(process, times))
   z, _ = jax.lax.scan(retreat, x.astype(wide_dtype(x)), steps, reverse=True)
   return z.astype(x.dtype)
+
+
+def dire(
+  key: jax.Array,
+  denoise_fn: DenoiseFn,
+  x: ArrayLike,
+  *,
+  process: Process,
+  times: ArrayLike,
+) -> jax.Array:
+  r"""What is lost of x on the way to noise and back: DIRE, by which images of diffusion models are known.
+
+  .. math:: |x - R(I(x))|
+
+  with I of `ddim_invert` and R of `ddim`, both by the same model and at the same few times. A model's own
+  images, and those of models like it, come back with less error than others.
+
+  Args:
+    key: random key; not used.
+    denoise_fn: `(x_t, t) -> x0_hat`, the mean of the data given x_t; t of shape ().
+    x: z at times[-1], shape (B, ...).
+    process: alpha, sigma and log_snr.
+    times: falling, shape (N + 1,).
+
+  Returns:
+    Error of every entry, the shape and dtype of x. Gradient flows through all steps.
+
+  Raises:
+    TypeError: if an array is not floating point.
+    ValueError: if times are not of shape (N + 1,) or do not fall.
+
+  Example:
+    >>> from latentjax.diffusion.processes import rectified_flow
+    >>> denoise = lambda x, t: jnp.ones_like(x)  # a model of one image
+    >>> given = {"process": rectified_flow(), "times": jnp.linspace(1.0, 0.0, 5)}
+    >>> dire(jax.random.key(0), denoise, jnp.array([[1.0], [4.0]]), **given).tolist()
+    [[0.0], [3.0]]
+
+  References:
+    Wang et al., DIRE for Diffusion-Generated Image Detection, 2023. arXiv:2303.09295
+  """
+  latent = ddim_invert(key, denoise_fn, x, process=process, times=times)
+  back = ddim(key, denoise_fn, latent, process=process, times=times)
+  return jnp.abs(jnp.asarray(x) - back)
 
 
 def _straight(at: Levels) -> tuple[jax.Array, jax.Array]:

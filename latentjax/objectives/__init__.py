@@ -17,8 +17,15 @@ from latentjax.objectives.conditional_vae import ConditionalModel, conditional_v
 from latentjax.objectives.consistency import ConsistencyModel, ConsistencyState, consistency_model
 from latentjax.objectives.context_encoding import context_encoding_vae
 from latentjax.objectives.cpl_mix_vae import cpl_mix_vae
+from latentjax.objectives.cross_flow import CrossFlowModel, cross_flow
 from latentjax.objectives.cvib import cvib
+from latentjax.objectives.diffuse_vae import diffuse_vae
 from latentjax.objectives.diffusion import DiffusionModel, diffusion, drop_condition
+from latentjax.objectives.diffusion_autoencoder import (
+  diffusion_autoencoder,
+  info_diffusion,
+  swycc,
+)
 from latentjax.objectives.discrete_diffusion import discrete_diffusion
 from latentjax.objectives.disentangling import capacity_vae, dip_vae, tc_vae
 from latentjax.objectives.dts import dts
@@ -66,6 +73,7 @@ from latentjax.objectives.queued import MocoState, moco, nnclr
 from latentjax.objectives.repa import repa
 from latentjax.objectives.sie import sie
 from latentjax.objectives.sigma_vae import sigma_vae
+from latentjax.objectives.smooth_diffusion import smooth_diffusion
 from latentjax.objectives.teacher import (
   Teacher,
   byol,
@@ -89,6 +97,7 @@ __all__ = [
   "ConditionedModel",
   "ConsistencyModel",
   "ConsistencyState",
+  "CrossFlowModel",
   "DiffusionModel",
   "DinoState",
   "EditModel",
@@ -121,8 +130,11 @@ __all__ = [
   "context_encoding_vae",
   "cosine_momentum",
   "cpl_mix_vae",
+  "cross_flow",
   "cvib",
+  "diffuse_vae",
   "diffusion",
+  "diffusion_autoencoder",
   "dino",
   "dip_vae",
   "discrete_diffusion",
@@ -145,6 +157,7 @@ __all__ = [
   "hyperspherical_vae",
   "i_jepa",
   "idvae",
+  "info_diffusion",
   "info_vae",
   "init_teacher",
   "interpolant_flow",
@@ -176,6 +189,8 @@ __all__ = [
   "sie",
   "sigma_vae",
   "simsiam",
+  "smooth_diffusion",
+  "swycc",
   "tc_vae",
   "two_stage_vae",
   "two_view",

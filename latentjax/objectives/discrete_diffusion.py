@@ -81,8 +81,8 @@ def discrete_diffusion(
       axis_name=axis_name,
     )
     size = x.size / x.shape[0]
-    metrics = {name: jnp.mean(part) / size for name, part in parts._asdict().items()}
-    loss = bound_weight * metrics["bound"] + auxiliary_weight * metrics["cross_entropy"]
+    metrics: Metrics = {name: jnp.mean(part) / size for name, part in parts._asdict().items()}
+    loss = jnp.add(bound_weight * metrics["bound"], auxiliary_weight * metrics["cross_entropy"])
     return loss, (model_state, metrics)
 
   return objective

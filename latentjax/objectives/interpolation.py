@@ -21,11 +21,12 @@ class FrameInterpolation(NamedTuple):
 
   Attributes:
     objective: `(params, model_state, key, batch) -> (loss, (model_state, metrics))`.
-    interpolate: `(params, key, before, after, *, times) -> middle`, frames (B, ...).
+    interpolate: `(params, key, before, after, *, times) -> (middle, middle)`, frames (B, ...) by the bridge
+      from the frame before and by that from the one after.
   """
 
   objective: Objective
-  interpolate: Callable[..., jax.Array]
+  interpolate: Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def frame_interpolation(
@@ -48,7 +49,7 @@ def frame_interpolation(
     axis_name: mapped device axis over which the batch is split, inside `pmap` or `shard_map`.
 
   Returns:
-    FrameInterpolation; it interpolates by the mean of both bridges. There are no metrics besides the loss.
+    FrameInterpolation. There are no metrics besides the loss.
 
   Raises:
     KeyError: if a batch lacks a frame.
@@ -74,16 +75,9 @@ def frame_interpolation(
 
   def interpolate(
     params: Params, key: jax.Array, before: jax.Array, after: jax.Array, *, times: ArrayLike
-  ) -> jax.Array:
-    both = bridges.consecutive_bridge(
-      key,
-      given(params, before, after),
-      before,
-      after,
-      times=times,
-      scale=scale,
-      axis_name=axis_name,
-    )
-    return (both[0] + both[1]) / 2
+  ) -> tuple[jax.Array, jax.Array]:
+    fn = given(params, before, after)
+    run: dict[str, Any] = {"times": times, "scale": scale, "axis_name": axis_name}
+    return bridges.consecutive_bridge(key, fn, before, after, **run)
 
   return FrameInterpolation(objective, interpolate)

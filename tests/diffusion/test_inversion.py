@@ -10,7 +10,7 @@ from contract import fast_jit
 from gaussian_data import denoiser, flow, mixture_denoiser
 
 from latentjax.diffusion import processes, samplers
-from latentjax.diffusion.inversion import ddim_invert
+from latentjax.diffusion.inversion import ddim_invert, dire
 
 KEY = jax.random.key(0)
 
@@ -62,3 +62,18 @@ def test_bad_input():
     call(x, times=times[::-1])
   with pytest.raises(TypeError, match="x must be a floating"):
     call(x.astype(int), times=times)
+
+
+def test_dire():
+  """The two samplers one after the other; of data the model is of, less than of other data."""
+  process, x = processes.vp_cosine(), np.float32([[-2.0, 1.0], [-6.0, 5.0]])
+  given = {"process": process, "times": jnp.linspace(1.0, 0.0, 11)}
+
+  def run(x):
+    denoise = mixture_denoiser(process)
+    back = samplers.ddim(KEY, denoise, ddim_invert(KEY, denoise, x, **given), **given)
+    return dire(KEY, denoise, x, **given), jnp.abs(back - x)
+
+  found, expected = fast_jit(run)(x)
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+  assert (found[0] < 0.5 * found[1]).all(), found

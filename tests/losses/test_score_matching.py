@@ -48,18 +48,6 @@ def test_implicit():
   )
 
 
-def test_sliced():
-  check_kernel(
-    sliced,
-    [X, W],
-    key=KEY,
-    kwargs={"num_projections": 2, "projection": "normal", "variance_reduced": False},
-    batch_axes=(0, None),
-    batch_coupled=True,
-    bad_inputs=[([X, W], {"num_projections": 0}, ValueError, "num_projections must be")],
-  )
-
-
 def test_projections_estimate_the_trace():
   """Both projections, both forms: the mean is the exact loss; the reduced form varies less."""
   forms = [(kind, reduced) for kind in ("rademacher", "normal") for reduced in (True, False)]

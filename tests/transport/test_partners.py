@@ -1,10 +1,14 @@
 """Couplings of two batches: exact against SciPy, entropic against the plan, over several devices."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from contract import check_kernel, fast_jit
+from contract import AXIS, check_kernel, fast_jit
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 from scipy.optimize import linear_sum_assignment
 
 from latentjax import transport
@@ -20,13 +24,14 @@ def costs_of(x, y):
 
 def test_assignment():
   """As cheap as SciPy's for real, for few distinct, for large and for equal costs."""
-  costs = RNG.standard_normal((4, 24, 24))
+  costs = RNG.standard_normal((5, 24, 24))
   costs[1] = RNG.integers(0, 4, (24, 24))
   costs[2] *= 1e4
   costs[3] = 1.0
+  costs[4, 3:5] = np.nan  # a permutation none the less
   found = np.asarray(fast_jit(jax.vmap(transport.optimal_assignment))(np.float32(costs)))
-  for cost, columns in zip(np.float32(costs).astype(np.float64), found):
-    assert sorted(columns) == list(range(24))
+  assert (np.sort(found, axis=1) == np.arange(24)).all()
+  for cost, columns in zip(np.float64(np.float32(costs[:4])), found):
     best = cost[linear_sum_assignment(cost)].sum()
     assert cost[np.arange(24), columns].sum() <= best + 1e-5 * np.abs(cost).sum()
 
@@ -48,19 +53,21 @@ def test_optimal_partners():
 
 
 def test_entropic_partners():
-  check_kernel(
-    transport.entropic_partners,
-    [X, Y],
-    key=KEY,
-    kwargs={"epsilon": 1.0, "num_iterations": 30},
-    detached=(0,),
-    batch_coupled=True,
-    extreme=[[X, X], [1e4 * X, 0 * Y]],
-    bad_inputs=[
-      ([X, Y], {"epsilon": 0.0}, ValueError, "epsilon must be in"),
-      ([X, Y], {"num_iterations": 0}, ValueError, "num_iterations must be a positive"),
-    ],
+  """Finite where epsilon is nothing against the costs; the same rows on several devices."""
+  partners = partial(transport.entropic_partners, KEY, epsilon=1.0, num_iterations=30)
+  mesh = Mesh(np.array(jax.devices()[:4]), (AXIS,))
+  mapped = jax.shard_map(
+    partial(partners, axis_name=AXIS), mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS)
   )
+  one, many, far = fast_jit(lambda x, y: (partners(x, y), mapped(x, y), partners(1e4 * x, 0 * y)))(
+    X, Y
+  )
+  np.testing.assert_array_equal(many, one)
+  assert not np.any(far)
+  with pytest.raises(ValueError, match="epsilon must be in"):
+    partners(X, Y, epsilon=0.0)
+  with pytest.raises(ValueError, match="num_iterations must be a positive"):
+    partners(X, Y, num_iterations=0)
 
 
 def test_entropic_plan():

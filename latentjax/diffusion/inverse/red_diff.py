@@ -45,8 +45,8 @@ def red_diff_loss(
   .. math:: \frac{A^\top (y - A \mu)}{s^2} = \lambda \, E_t \Big[ \frac{w_t \alpha_t}{\sigma_t} \sigma_t^2
     (\alpha_t^2 C + \sigma_t^2 I)^{-1} \Big] (\mu - m)
 
-  which is not the posterior's mean for any lambda unless C is a multiple of I: the divergence is weighted
-  over time. The paper's q(x) is a point here, its width 0, as in the authors' experiments. They average
+  which in general is not the posterior's mean, for any lambda, unless C is a multiple of I: the divergence is
+  weighted over time. The paper's q(x) is a point here, its width 0, as in the authors' experiments. They average
   over entries where this sums.
 
   Args:

@@ -62,6 +62,17 @@ def noise_of(x_t: jax.Array, x0: jax.Array, at: Levels) -> jax.Array:
   return jnp.where(at.sigma > 0, (x_t - at.alpha * x0) / safe, 0)
 
 
+def ddim_step(
+  z: jax.Array, x0: jax.Array, step: Step, eta: ArrayLike
+) -> tuple[jax.Array, jax.Array]:
+  """Mean and deviation of z_s given z_t and the data: of q(z_s | z_t, x0) for eta = 1."""
+  share = share_resolved(step)
+  eta = jnp.asarray(eta, share.dtype)
+  kept = jnp.sqrt(jnp.maximum(1 - jnp.square(eta) * share, 0))
+  mean = step.next.alpha * x0 + kept * step.next.sigma * noise_of(z, x0, step.now)
+  return mean, eta * jnp.sqrt(share) * step.next.sigma
+
+
 def wide(fn: DenoiseFn, dtype: jnp.dtype) -> DenoiseFn:
   """denoise_fn on the dtype of x_init, its answer in the dtype that steps are computed in."""
   return lambda x, t: fn(x.astype(dtype), t).astype(x.dtype)

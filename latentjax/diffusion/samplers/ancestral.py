@@ -1,7 +1,5 @@
 """DDPM's ancestral sampling and DDIM, which are one family of steps."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -14,7 +12,6 @@ from latentjax.diffusion.samplers._steps import (
   Step,
   check_times,
   levels,
-  noise_of,
   pairs,
   share_resolved,
   wide,
@@ -75,13 +72,11 @@ def ddpm(
   """
   check_choice(("small", "large"), variance=variance)
   x, times = jnp.asarray(x_init), check_times(times, x_init)
-
-  def deviation(step: Step) -> jax.Array:
-    sigma = step.next.sigma if variance == "small" else step.now.sigma
-    # The last step, to data without noise, is to the mean.
-    return jnp.where(step.next.sigma > 0, jnp.sqrt(share_resolved(step)) * sigma, 0)
-
-  return _sample(key, denoise_fn, x, process, times, 1.0, deviation, axis_name)
+  step = pairs(levels(process, times))
+  sigma = step.next.sigma if variance == "small" else step.now.sigma
+  # The last step, to data without noise, is to the mean.
+  deviation = jnp.where(step.next.sigma > 0, jnp.sqrt(share_resolved(step)) * sigma, 0)
+  return _sample(key, denoise_fn, x, step, jnp.ones_like(sigma), deviation, axis_name)
 
 
 def ddim(
@@ -135,34 +130,36 @@ def ddim(
   x, times = jnp.asarray(x_init), check_times(times, x_init)
   eta = jnp.asarray(eta, times.dtype)
   draws = isinstance(eta, jax.core.Tracer) or float(eta) > 0
-
-  def deviation(step: Step) -> jax.Array:
-    return eta * jnp.sqrt(share_resolved(step)) * step.next.sigma
-
-  return _sample(key, denoise_fn, x, process, times, eta, deviation if draws else None, axis_name)
+  step = pairs(levels(process, times))
+  deviation = eta * jnp.sqrt(share_resolved(step)) * step.next.sigma
+  return _sample(key, denoise_fn, x, step, eta, deviation if draws else None, axis_name)
 
 
 def _sample(
   key: jax.Array,
   denoise_fn: DenoiseFn,
   x_init: jax.Array,
-  process: Process,
-  times: jax.Array,
-  eta: ArrayLike,
-  deviation: Callable[[Step], jax.Array] | None,
+  step: Step,
+  eta: jax.Array,
+  deviation: jax.Array | None,
   axis_name: str | None,
 ) -> jax.Array:
+  """All numbers of the steps (N,) are computed before the loop, which is left three of them each."""
   denoise = wide(denoise_fn, x_init.dtype)
+  h = (step.next.log_snr - step.now.log_snr) / 2
+  # log sqrt(1 - eta^2 r); z_s = kept z_t + gained x0 in a form that no small or infinite step spoils.
+  log_kept = jnp.log1p(-jnp.square(eta) * share_resolved(step)) / 2
+  kept = step.next.sigma / step.now.sigma * jnp.exp(log_kept)
+  gained = -step.next.alpha * jnp.expm1(log_kept - h)
+  keys = None if deviation is None else jax.random.split(key, h.shape[0])
 
-  def advance(x: jax.Array, inputs: tuple[Step, jax.Array]) -> tuple[jax.Array, None]:
-    step, key = inputs
-    x0 = denoise(x, step.now.t)
-    kept = jnp.sqrt(jnp.maximum(1 - jnp.square(eta) * share_resolved(step), 0))
-    x = step.next.alpha * x0 + kept * step.next.sigma * noise_of(x, x0, step.now)
+  def advance(x: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
+    t, kept, gained, deviation, key = inputs
+    x = kept * x + gained * denoise(x, t)
     if deviation is not None:
-      x += deviation(step) * draw_noise(key, x, axis_name)
+      x += deviation * draw_noise(key, x, axis_name)
     return x, None
 
-  inputs = pairs(levels(process, times)), jax.random.split(key, times.shape[0] - 1)
-  x, _ = jax.lax.scan(advance, x_init.astype(wide_dtype(x_init)), inputs)
+  x = x_init.astype(wide_dtype(x_init))
+  x, _ = jax.lax.scan(advance, x, (step.now.t, kept, gained, deviation, keys))
   return x.astype(x_init.dtype)

@@ -1,5 +1,7 @@
 """The reverse SDE: Euler-Maruyama, and predictors with Langevin steps that correct them."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -13,6 +15,7 @@ from latentjax.diffusion.samplers._steps import (
   Levels,
   Step,
   check_times,
+  ddim_step,
   levels,
   noise_of,
   pairs,
@@ -153,7 +156,7 @@ def predictor_corrector(
   check_range(0.0, strict=True, signal_to_noise=signal_to_noise)
   x_init, times = jnp.asarray(x_init), check_times(times, x_init)
   denoise = wide(denoise_fn, x_init.dtype)
-  predict = _ancestral if predictor == "ancestral" else _reverse_diffusion
+  predict = partial(ddim_step, eta=1.0) if predictor == "ancestral" else _reverse_diffusion
 
   def correct(x: jax.Array, at: Levels, key: jax.Array) -> jax.Array:
     score = _score(x, denoise(x, at.t), at)
@@ -182,14 +185,6 @@ def _reverse_diffusion(x: jax.Array, x0: jax.Array, step: Step) -> tuple[jax.Arr
   ratio = step.now.alpha / step.next.alpha
   variance = share_resolved(step) * jnp.square(step.now.sigma)
   return (2 - ratio) * x + variance * _score(x, x0, step.now), jnp.sqrt(variance)
-
-
-def _ancestral(x: jax.Array, x0: jax.Array, step: Step) -> tuple[jax.Array, jax.Array]:
-  """Mean and deviation of q(z_s | z_t, x0)."""
-  share = share_resolved(step)
-  eps = noise_of(x, x0, step.now)
-  mean = step.next.alpha * x0 + jnp.sqrt(jnp.maximum(1 - share, 0)) * step.next.sigma * eps
-  return mean, jnp.sqrt(share) * step.next.sigma
 
 
 def _score(x: jax.Array, x0: jax.Array, at: Levels) -> jax.Array:

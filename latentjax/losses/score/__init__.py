@@ -6,6 +6,7 @@ from latentjax.losses.score.consistency import (
   consistency_times,
   consistency_training_loss,
 )
+from latentjax.losses.score.cross_flow import CrossFlowLoss, cross_flow_loss
 from latentjax.losses.score.denoising import denoising_loss, flow_matching_loss, variational_loss
 from latentjax.losses.score.discrete import DiscreteLoss, discrete_loss
 from latentjax.losses.score.flow_prior import flow_alignment_loss
@@ -31,6 +32,12 @@ from latentjax.losses.score.resampling import (
   update_loss_history,
 )
 from latentjax.losses.score.robust import cauchy_loss, cauchy_scale, pseudo_huber_loss
+from latentjax.losses.score.smooth import (
+  StepVariation,
+  VariationPenalty,
+  step_variation,
+  variation_penalty,
+)
 from latentjax.losses.score.subspaces import subspace_denoising_loss
 from latentjax.losses.score.times import (
   TimeSampler,
@@ -51,10 +58,13 @@ from latentjax.losses.score.weighting import (
 )
 
 __all__ = [
+  "CrossFlowLoss",
   "DiscreteLoss",
   "Interpolant",
   "LossHistoryState",
+  "StepVariation",
   "TimeSampler",
+  "VariationPenalty",
   "WeightFn",
   "antithetic_times",
   "cauchy_loss",
@@ -63,6 +73,7 @@ __all__ = [
   "consistency_steps",
   "consistency_times",
   "consistency_training_loss",
+  "cross_flow_loss",
   "denoising_loss",
   "discrete_loss",
   "edm_weight",
@@ -88,10 +99,12 @@ __all__ = [
   "simplex_interpolant",
   "simplex_weights",
   "sliced_score_matching_loss",
+  "step_variation",
   "subspace_denoising_loss",
   "trigonometric_interpolant",
   "uniform_times",
   "uniform_weight",
   "update_loss_history",
+  "variation_penalty",
   "variational_loss",
 ]
