@@ -53,7 +53,7 @@ DDIM = "Song et al. 2021 (DDIM); the tolerance is set here"
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 1200
+  steps: int = 1000
   batch_size: int = 128
   learning_rate: float = 2e-3
   schedule: str = "cosine"
@@ -61,7 +61,7 @@ class Config(harness.Config):
   ema_decay: float | None = 0.99
   network: Literal["mlp", "unet"] = "mlp"
   """Which network."""
-  samples: int = 500
+  samples: int = 400
   """Samples of each kind that are judged."""
   ddpm_steps: int = 1000
   """Of DDPM without guidance."""
@@ -71,7 +71,7 @@ class Config(harness.Config):
   """Of DDIM with guidance."""
   scale: float = 2.0
   """Of guidance."""
-  judge_steps: int = 1200
+  judge_steps: int = 1000
   """Of the classifier's training."""
 
 

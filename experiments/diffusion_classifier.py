@@ -1,18 +1,22 @@
 """A class-conditional diffusion model of digits is a classifier: the class is what denoises best.
 
 Claim (Li et al. 2023): the class under which a conditional model predicts the noise with the least error,
-over evenly spread times, is nearly as often right as a discriminative classifier's (79.1 % of ImageNet, of
-their DiT-XL/2). All classes must see the same times and noise, since draws differ more than classes do; and
-most classes can be given up after a few draws at no loss.
+over evenly spread times, comes near to what discriminative classifiers achieve (abstract, of ImageNet). All
+classes must see the same times and noise, since draws differ more than classes do; and most classes can be
+given up after a few draws at no loss.
 Command: python -m experiments diffusion_classifier
 Expected: at least 95 % of the test digits right, at most 0.03 less than of a softmax classifier with one
 hidden layer trained on the same images; the variance of the difference of two classes' errors with shared
 noise at most a quarter of that with noise of their own; with 16 draws at least 0.05 more right; elimination
 in three stages finds the class of the full table for at least 98 %, with at most 0.4 of its predictions
 (0.33 by design).
-Protocol: 8 x 8 pixels, 1,437 training images, 360 test images; a residual network of vectors predicts v.
-Times are in [0.02, 0.98] in the order of the golden ratio, so that any first few are evenly spread, with one
-draw each.
+Protocol: 8 x 8 pixels, 1,500 training images, 297 test images; a residual network of vectors predicts v.
+Times are in [0.02, 0.98] in the order of the golden ratio, so that any first few are evenly spread, with
+one draw each. Variances are among draws at one time; the first run took them over all times, where most of
+the difference is that of the times themselves, with shared noise or not (0.72).
+Note: two claims fail, whose numbers were set here and not by the paper, while their directions are the
+paper's: the ratio of variances is 0.40, and with 16 draws both kinds of noise are near the ceiling (0.990
+and 0.983), where 0.05 is not to be had; with one draw it is 0.960 and 0.907.
 Time: about three minutes on one CPU core, three seeds.
 """
 
@@ -60,7 +64,7 @@ class Config(harness.Config):
   ema_decay: float | None = 0.995
   draws: int = 64
   """Times, each with a draw of noise, at which classes are tried."""
-  num_images: int = 360
+  num_images: int = 297
   """Test images."""
 
 
@@ -101,25 +105,28 @@ def classify(
   predict = lambda z, t, y: predict_fn(params, z, t, y)
   given = {"num_classes": 10, "process": PROCESS, "prediction": "v"}
 
-  def one_by_one(shared_noise: bool) -> jax.Array:
+  def one_by_one(seed: int, shared_noise: bool) -> jax.Array:
     """Errors of every time by itself, (T, B, C)."""
     at = lambda inputs: class_errors(
       inputs[1], predict, x, times=inputs[0][None], shared_noise=shared_noise, **given
     )
-    return jax.lax.map(at, (jnp.asarray(times), jax.random.split(key, draws)))
+    return jax.lax.map(at, (jnp.asarray(times), jax.random.split(jax.random.key(seed), draws)))
 
   def accuracy(errors: jax.Array) -> jax.Array:
     """After each number of draws, (T,)."""
     return jnp.mean(jnp.argmin(jnp.cumsum(errors, axis=0), axis=-1) == labels, axis=1)
 
-  shared, own = one_by_one(True), one_by_one(False)
+  shared, own = one_by_one(1, True), one_by_one(1, False)
   rival = jnp.argsort(shared.mean(0), axis=1)[:, :2]  # the two best: what there is to decide
-  first, second = (
-    [jnp.take_along_axis(e, rival[None, :, i : i + 1], axis=2)[..., 0] for e in (shared, own)]
-    for i in (0, 1)
-  )
-  # Over the draws at one time differences scatter about what that time says; here over all times.
-  spread = [jnp.mean(jnp.var(a - b, axis=0)) for a, b in zip(first, second)]
+
+  def scatter(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Variance of the rivals' difference among draws at one time, from two of them."""
+    best, next_best = (
+      jnp.take_along_axis(first - second, rival[None, :, i : i + 1], axis=2) for i in (0, 1)
+    )
+    return jnp.mean(jnp.square(best - next_best)) / 2
+
+  spread = scatter(shared, one_by_one(2, True)), scatter(own, one_by_one(2, False))
   stages = [(times[: draws // 8], 4), (times[draws // 8 : draws // 4], 2), (times[draws // 4 :], 1)]
   best, _ = eliminate_classes(key, predict, x, stages=stages, **given)
   full = jnp.argmin(shared.mean(0), axis=1)

@@ -12,7 +12,7 @@ is fitted to them, is at most that of the diffusion model without a code, at equ
 codes from the prior, at most the diffusion autoencoder's.
 Protocol: MNIST at 14 x 14, codes of 16 numbers; "without information": zeta = 0 and lambda = 1, the bound;
 "diffusion autoencoder": no noise in the code and no penalty; "no code": the denoiser alone.
-Time: about five minutes on one CPU core, three seeds of four models.
+Time: about six minutes on one CPU core, three seeds of four models.
 """
 
 from __future__ import annotations

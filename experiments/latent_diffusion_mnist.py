@@ -48,7 +48,7 @@ ROMBACH = "Rombach et al. 2022, abstract; the number is set here"
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 1200
+  steps: int = 1000
   batch_size: int = 128
   learning_rate: float = 2e-3
   schedule: str = "cosine"
@@ -60,7 +60,7 @@ class Config(harness.Config):
   """Of the DiT."""
   depth: int = 4
   """Blocks of the DiT."""
-  vae_steps: int = 800
+  vae_steps: int = 600
   """Of the autoencoder's training."""
   beta: float = 0.2
   """Weight of the autoencoder's divergence."""

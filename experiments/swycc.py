@@ -12,7 +12,7 @@ larger share is at high frequencies than of the variance among images. A linear 
 the code at most 0.01 worse than the autoencoder's.
 Protocol: MNIST at 14 x 14, codes of 6 numbers, 25 steps of DDPM, no guidance. High frequencies are those
 above a quarter of a cycle per pixel. The first reconstruction has the squared error, no perceptual loss.
-Time: about four minutes on one CPU core, three seeds of two models.
+Time: about three minutes on one CPU core, three seeds of two models.
 """
 
 from __future__ import annotations

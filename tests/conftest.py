@@ -31,6 +31,11 @@ gc.set_threshold(100_000, 20, 20)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_xdist_auto_num_workers() -> int:
+  """One more than there are cores: some tests wait, for processes that they start and kill."""
+  return (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
   """The longest files first: they must not begin last."""
   first = ("training", "experiments", "test_public_surface.py")

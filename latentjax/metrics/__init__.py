@@ -8,6 +8,7 @@ from latentjax.metrics.embeddings import effective_rank, knn_predict, relative_s
 from latentjax.metrics.frechet import frechet_distance, frechet_distance_of_moments
 from latentjax.metrics.identifiability import mean_correlation_coefficient
 from latentjax.metrics.infomec import InfoMEC, info_mec
+from latentjax.metrics.interpolation import interpolation_deviation, slerp
 from latentjax.metrics.likelihood import bits_per_dimension
 from latentjax.metrics.modalities import ModalityGap, modality_gap
 from latentjax.metrics.mutual_information import label_information, label_number_information
@@ -44,6 +45,7 @@ __all__ = [
   "frechet_distance",
   "frechet_distance_of_moments",
   "info_mec",
+  "interpolation_deviation",
   "kernel_vendi_score",
   "knn_predict",
   "label_information",
@@ -56,6 +58,7 @@ __all__ = [
   "predictive_information",
   "relative_scale",
   "retrieval_cost",
+  "slerp",
   "sqnr",
   "subspace_affinity",
   "token_change_rate",

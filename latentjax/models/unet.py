@@ -63,7 +63,7 @@ class UNet(nn.Module):
     c = ConditionEmbedding(4 * self.channels[0], self.num_classes, self.dtype, name="condition")(
       jnp.broadcast_to(t, x.shape[:1]), condition
     )
-    c = nn.silu(c)
+    c = silu(c)
 
     def block(h: jax.Array, channels: int, attend: bool) -> jax.Array:
       h = ResidualBlock(channels, self.dtype)(h, c)
@@ -90,7 +90,7 @@ class UNet(nn.Module):
         h = h.repeat(2, axis=1).repeat(2, axis=2)[:, : skips[-1].shape[1], : skips[-1].shape[2]]
         h = conv(channels, self.dtype)(h)
 
-    h = nn.silu(group_norm(h, self.dtype))
+    h = silu(group_norm(h, self.dtype))
     return conv(x.shape[-1], self.dtype, kernel_init=zeros)(h).astype(jnp.float32)
 
 
@@ -102,10 +102,10 @@ class ResidualBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, c: jax.Array) -> jax.Array:
-    h = conv(self.channels, self.dtype)(nn.silu(group_norm(x, self.dtype)))
+    h = conv(self.channels, self.dtype)(silu(group_norm(x, self.dtype)))
     c = nn.Dense(2 * self.channels, dtype=self.dtype)(c)[:, None, None]
     scale, shift = jnp.split(c, 2, axis=-1)
-    h = nn.silu(group_norm(h, self.dtype) * (1 + scale) + shift)
+    h = silu(group_norm(h, self.dtype) * (1 + scale) + shift)
     h = conv(self.channels, self.dtype, kernel_init=zeros)(h)
     if x.shape[-1] != self.channels:
       x = nn.Dense(self.channels, dtype=self.dtype)(x)
@@ -141,8 +141,38 @@ def conv(channels: int, dtype: Any, strides: int = 1, **kwargs: Any) -> nn.Conv:
   return nn.Conv(channels, (3, 3), strides, dtype=dtype, **kwargs)
 
 
+def silu(x: jax.Array) -> jax.Array:
+  """x sigmoid(x), in the form that CPUs compute fastest: it was an eighth of a whole evaluation."""
+  return 0.5 * x * (1 + jnp.tanh(0.5 * x))
+
+
 def group_norm(x: jax.Array, dtype: Any) -> jax.Array:
   """Group norm of feature maps; groups of four channels, at most 32 of them."""
   channels = x.shape[-1]
   groups = math.gcd(channels, min(32, max(channels // 4, 1)))
-  return nn.GroupNorm(groups, dtype=dtype)(x)
+  return GroupNorm(groups, dtype)(x)
+
+
+class GroupNorm(nn.Module):
+  """`nn.GroupNorm`, with sums over places that keep the channels apart, which vectorise, and one pass."""
+
+  groups: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    channels = x.shape[-1]
+    scale = self.param("scale", nn.initializers.ones, (channels,))
+    bias = self.param("bias", zeros, (channels,))
+    wide = x.reshape(x.shape[0], -1, channels).astype(jnp.float32)
+
+    def mean(sums: jax.Array) -> jax.Array:
+      """Of every group, for each of its channels (B, C)."""
+      groups = sums.reshape(-1, self.groups, channels // self.groups).mean(-1) / wide.shape[1]
+      return jnp.repeat(groups, channels // self.groups, axis=1)
+
+    centre = mean(wide.sum(1))
+    variance = mean(jnp.square(wide).sum(1)) - jnp.square(centre)
+    scale = scale * jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6)
+    shift = bias - centre * scale
+    return (x * scale[:, None, None] + shift[:, None, None]).astype(self.dtype)

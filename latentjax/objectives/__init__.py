@@ -73,6 +73,7 @@ from latentjax.objectives.queued import MocoState, moco, nnclr
 from latentjax.objectives.repa import repa
 from latentjax.objectives.sie import sie
 from latentjax.objectives.sigma_vae import sigma_vae
+from latentjax.objectives.smooth_diffusion import smooth_diffusion
 from latentjax.objectives.teacher import (
   Teacher,
   byol,
@@ -188,6 +189,7 @@ __all__ = [
   "sie",
   "sigma_vae",
   "simsiam",
+  "smooth_diffusion",
   "swycc",
   "tc_vae",
   "two_stage_vae",

@@ -90,7 +90,7 @@ def cross_flow(
       lambda z_t, t, c: velocity_fn(params, z_t, t, c),
       x,
       mean,
-      log_scale,
+      log_scale=log_scale,
       drop_rate=drop_rate,
       time_sampler=time_sampler,
       axis_name=axis_name,

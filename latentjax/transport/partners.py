@@ -28,7 +28,7 @@ def optimal_assignment(costs: ArrayLike) -> jax.Array:
   `linear_sum_assignment` takes on a CPU.
 
   Args:
-    costs: shape (N, N), finite.
+    costs: shape (N, N); what is not finite counts as 1e30.
 
   Returns:
     Column of every row, int32, shape (N,). Detached.
@@ -50,6 +50,7 @@ def optimal_assignment(costs: ArrayLike) -> jax.Array:
   if jnp.shape(costs)[0] != jnp.shape(costs)[1]:
     raise ValueError(f"costs must have shape (N, N), got {jnp.shape(costs)}")
   costs = jax.lax.stop_gradient(jnp.asarray(costs, wide_dtype(costs)))
+  costs = jnp.where(jnp.isfinite(costs), costs, 1e30)  # among NaNs no path would end
   # Zeros and -1s made of the costs vary over devices as they do.
   none = jnp.where(costs[0] == costs[0], -1, 0).astype(jnp.int32)
   duals = costs[:, 0] * 0, jnp.min(costs, axis=0)

@@ -70,8 +70,6 @@ def test_too_few_steps_and_a_missing_package(monkeypatch):
   process = processes.rectified_flow()
   call = partial(ode_log_likelihood, KEY, denoiser(process), process=process, times=TIMES)
   x = jnp.ones((2, 1))
-  with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
-    jax.eval_shape(jax.grad(lambda x: jnp.sum(call(x)[0])), x)
   assert np.isnan(fast_jit(partial(call, max_steps=3))(x)[0]).all()
   for kwargs, message in [
     ({"trace": "none"}, "trace must be one of"),

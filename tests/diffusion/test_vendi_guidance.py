@@ -70,7 +70,6 @@ def guided(x, memory, exemplars, **kwargs):
   return {
     "both": run(memory, exemplars=exemplars),
     "empty": run(0 * memory),
-    "before": run(memory, exemplars=exemplars, interval=(0.1, 0.5)),
   }
 
 
@@ -84,7 +83,6 @@ def test_guidance():
     return {
       "both": add(3 * away - 2 * towards),
       "empty": x0,
-      "before": x0,
     }
 
   check_kernel(
@@ -92,7 +90,7 @@ def test_guidance():
     (X, MEMORY, FEW),
     oracle=oracle,
     detached=(1, 2),
-    surrogate=lambda x, *_, **__: dict.fromkeys(("both", "empty", "before"), x @ MIX),
+    surrogate=lambda x, *_, **__: dict.fromkeys(("both", "empty"), x @ MIX),
     batch_axes=(0, None, 0),
     bad_inputs=[
       ((X, MEMORY[0], FEW), {}, ValueError, "memory must have shape"),

@@ -16,7 +16,7 @@ def test_contract():
   velocity = lambda z, t, c: jnp.sin(z) + t[:, None, None] * (2.0 * c - 1)[:, None, None]
 
   def loss(key, x, mean, log_scale, **kwargs):
-    return cross_flow_loss(key, velocity, x, mean, log_scale, **kwargs)
+    return cross_flow_loss(key, velocity, x, mean, log_scale=log_scale, **kwargs)
 
   check_kernel(
     loss,
@@ -40,10 +40,12 @@ def test_partners_velocities_and_moments():
   tile = lambda v: jnp.tile(v, (4000, 1))
 
   def everything(x, mean, log_scale):
-    loss = lambda fn, **kwargs: cross_flow_loss(KEY, fn, x, mean, None, **kwargs).flow
+    loss = lambda fn, **kwargs: cross_flow_loss(KEY, fn, x, mean, **kwargs).flow
     straight = lambda z, t, c: jnp.asarray(mean - x)
     others = [loss(told, drop_rate=1.0), loss(told, drop_rate=0.0), loss(straight, drop_rate=0.0)]
-    return others, cross_flow_loss(KEY, still, *map(tile, (x, mean, log_scale)), drop_rate=0.25)
+    return others, cross_flow_loss(
+      KEY, still, tile(x), tile(mean), log_scale=tile(log_scale), drop_rate=0.25
+    )
 
   (unpaired, paired, straight), noisy = fast_jit(everything)(x, mean, log_scale)
   before = np.roll(x, 1, axis=0)

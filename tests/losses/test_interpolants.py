@@ -131,7 +131,7 @@ def conditional_means(x, alpha):
 
 
 def test_multimarginal():
-  """The least loss of normals, and flows along an edge and along a bent path, which end alike."""
+  """The least loss of normals, and flows along an edge and a path off the simplex, which end alike."""
   xs = np.float32(MEANS + SCALES * RNG.standard_normal((20_000, 3)))[..., None]
   alpha = jnp.array([0.5, 0.3, 0.2])
   fixed = lambda key, *, batch_size, num_marginals, axis_name: jnp.tile(alpha, (batch_size, 1))
@@ -142,8 +142,8 @@ def test_multimarginal():
     return jnp.stack([1 - t, t, 0 * t])
 
   def bent(t):
-    third = t * (1 - t)
-    return jnp.stack([1 - t - 0.5 * third, t - 0.5 * third, third])
+    third = t * (1 - t)  # off the simplex: the sum is not 1
+    return jnp.stack([1 - t, t + 0.5 * third, third])
 
   def run(xs):
     flow = lambda path: velocity_flow(
@@ -263,7 +263,7 @@ def test_bad_input():
       "x_0 and x_1 must have",
     ),
     (lambda: score.multimarginal_loss(KEY, zeros, x), ValueError, "xs must have shape"),
-    (lambda: score.simplex_interpolant(jnp.ones(3), x), ValueError, "alpha must have shape"),
+    (lambda: score.simplex_interpolant(x[0, :1], x), ValueError, "alpha must have shape"),
     (lambda: score.mean_flow_loss(KEY, zeros, x, offset=0.0), ValueError, "offset must be in"),
     (lambda: score.flow_alignment_loss(KEY, zeros, x.astype(int)), TypeError, "y must be a fl"),
     (

@@ -95,7 +95,7 @@ def test_values_and_gradients_however_the_blocks_run():
     return jax.grad(loss, has_aux=True)(params)
 
   slope, (out, early) = fast_jit(lambda p: run(MODEL, p))(PARAMS)
-  other = replace(MODEL, remat=True, unroll=DEPTH)
+  other = replace(MODEL, remat=True, unroll=2)
   slope_2, (out_2, early_2) = fast_jit(lambda p: run(other, p))(PARAMS)
   for i in range(B):
     expected = numpy_dit(PARAMS, X[i], T[i], LABELS[i], TOKENS[i], 2)
@@ -125,33 +125,24 @@ def test_at_first_blocks_are_the_identity_and_the_output_is_zero(key):
 
 
 def test_conditions_and_low_precision():
-  """None is the null class; labels, vectors and time count; bfloat16 is nearly the same."""
-  labels = replace(MODEL, num_classes=None)
+  """Vectors and time count, and one time serves all rows; bfloat16 is nearly the same."""
+  model = replace(MODEL, num_classes=None)
   vectors = RNG.standard_normal((B, 7)).astype(np.float32)
-  params = random_params(labels, X, T, vectors)
+  params = random_params(model, X, T, vectors)
 
   @fast_jit
-  def run(params, labelled):
-    low = replace(labels, dtype=jnp.bfloat16)
-    return (
-      labels.apply(params, X, T, vectors),
-      labels.apply(params, X, T, -vectors),
-      labels.apply(params, X, jnp.float32(0.5), vectors),
-      low.apply(params, X, T, vectors),
-      MODEL.apply(labelled, X, T),
-      MODEL.apply(labelled, X, T, jnp.full(B, CLASSES)),
-      MODEL.apply(labelled, X, T, jnp.zeros(B, int)),
-    )
+  def run(params, t, vectors):
+    rows = model.apply(params, jnp.tile(X, (3, 1, 1, 1)), t, vectors)
+    return rows, replace(model, dtype=jnp.bfloat16).apply(params, X, jnp.float32(0.5), vectors[:B])
 
-  a, b, later, low, none, null, label = run(params, PARAMS)
-  for other in (b, later):
-    assert np.abs(a - other).max() > 0.01
-  assert low.dtype == jnp.float32 and 0 < np.abs(a - low).max() < 0.1 * np.abs(a).max()
-  np.testing.assert_array_equal(none, null)
-  assert np.abs(none - label).max() > 0.01
+  t = np.concatenate([np.full(B, 0.5), T, T]).astype(np.float32)
+  rows, low = run(params, t, np.concatenate([vectors, vectors, -vectors]))
+  half, given, other = np.split(rows, 3)
+  assert np.abs(given - other).max() > 0.01 and np.abs(given - half).max() > 0.01
+  assert low.dtype == jnp.float32 and 0 < np.abs(half - low).max() < 0.1 * np.abs(half).max()
 
 
-@pytest.mark.parametrize(("size", "millions"), [("S", 33), ("B", 130), ("L", 458), ("XL", 675)])
+@pytest.mark.parametrize(("size", "millions"), [("S", 33), ("XL", 675)])
 def test_published_sizes(size, millions):
   """Parameters as published for patches of 2, a latent of 4 channels that learns its variance."""
   x = jnp.zeros((1, 32, 32, 4))

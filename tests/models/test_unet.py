@@ -12,7 +12,7 @@ from latentjax.models import UNet
 from latentjax.models.unet import ImageAttention, ResidualBlock
 
 B, SHAPE, CLASSES = 2, (7, 6, 1), 3
-MODEL = UNet(channels=(8, 12), attention=(), heads=2, num_classes=CLASSES)
+MODEL = UNet(channels=(4, 8), attention=(), heads=2, num_classes=CLASSES)
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((B, *SHAPE)).astype(np.float32)
 T = RNG.uniform(size=B).astype(np.float32)
@@ -103,7 +103,7 @@ def test_a_new_network_puts_out_zero_and_nothing_else_is_zero(key):
 
 
 def test_dependence_gradients_and_low_precision():
-  """Odd sides; None is the null class; label, tokens and time count; no parameter is idle."""
+  """Odd sides; label, tokens and time count; no parameter is idle; bfloat16 is nearly the same."""
   params = random_params(MODEL, X, T, LABELS, tokens=TOKENS)
 
   @fast_jit
@@ -121,17 +121,7 @@ def test_dependence_gradients_and_low_precision():
   for args in ((0 * LABELS, T, TOKENS), (LABELS, 1 - T, TOKENS), (LABELS, T, -TOKENS)):
     assert np.abs(run(params, *args)[1] - out).max() > 1e-3
 
-  @fast_jit
-  def more(params):
-    low = replace(MODEL, dtype=jnp.bfloat16)
-    return (
-      MODEL.apply(params, X, T, tokens=TOKENS),
-      MODEL.apply(params, X, T, jnp.full(B, CLASSES), tokens=TOKENS),
-      low.apply(params, X, T, LABELS, tokens=TOKENS),
-    )
-
-  none, null, low = more(params)
-  np.testing.assert_array_equal(none, null)
+  low = fast_jit(replace(MODEL, dtype=jnp.bfloat16).apply)(params, X, T, LABELS, tokens=TOKENS)
   assert low.dtype == jnp.float32 and 0 < np.abs(low - out).max() < 0.1 * np.abs(out).max()
 
 

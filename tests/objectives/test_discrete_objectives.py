@@ -51,7 +51,9 @@ def test_cross_flow():
 
   def everything(params):
     loss, (_, metrics) = model.objective(params, (), KEY, {"image": x, "text": y})
-    parts = cross_flow_loss(KEY, lambda *a: velocity(params, *a), x, *encode(params, y))
+    mean, log_scale = encode(params, y)
+    fn = lambda *args: velocity(params, *args)
+    parts = cross_flow_loss(KEY, fn, x, mean, log_scale=log_scale)
     pair = l2_normalize(params * x), l2_normalize(params * y)
     aligned = jnp.mean(clip_loss(*pair, logit_scale=10.0))
     # The velocity -1 from the source: Euler's method arrives at z + 1.

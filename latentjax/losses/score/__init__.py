@@ -32,6 +32,12 @@ from latentjax.losses.score.resampling import (
   update_loss_history,
 )
 from latentjax.losses.score.robust import cauchy_loss, cauchy_scale, pseudo_huber_loss
+from latentjax.losses.score.smooth import (
+  StepVariation,
+  VariationPenalty,
+  step_variation,
+  variation_penalty,
+)
 from latentjax.losses.score.subspaces import subspace_denoising_loss
 from latentjax.losses.score.times import (
   TimeSampler,
@@ -56,7 +62,9 @@ __all__ = [
   "DiscreteLoss",
   "Interpolant",
   "LossHistoryState",
+  "StepVariation",
   "TimeSampler",
+  "VariationPenalty",
   "WeightFn",
   "antithetic_times",
   "cauchy_loss",
@@ -91,10 +99,12 @@ __all__ = [
   "simplex_interpolant",
   "simplex_weights",
   "sliced_score_matching_loss",
+  "step_variation",
   "subspace_denoising_loss",
   "trigonometric_interpolant",
   "uniform_times",
   "uniform_weight",
   "update_loss_history",
+  "variation_penalty",
   "variational_loss",
 ]

@@ -33,8 +33,8 @@ def cross_flow_loss(
   velocity_fn: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
   x: ArrayLike,
   mean: ArrayLike,
-  log_scale: ArrayLike | None,
   *,
+  log_scale: ArrayLike | None = None,
   drop_rate: float = 0.1,
   time_sampler: TimeSampler = antithetic_times,
   axis_name: str | None = None,
@@ -75,7 +75,7 @@ def cross_flow_loss(
   Example:
     >>> x, mean = jnp.zeros((4, 2)), jnp.ones((4, 2))
     >>> still = lambda z, t, c: jnp.zeros_like(z)
-    >>> loss = cross_flow_loss(jax.random.key(0), still, x, mean, None)
+    >>> loss = cross_flow_loss(jax.random.key(0), still, x, mean)
     >>> loss.flow.tolist(), loss.kl.tolist()
     ([2.0, 2.0, 2.0, 2.0], [0.0, 0.0, 0.0, 0.0])
 

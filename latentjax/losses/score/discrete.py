@@ -47,9 +47,9 @@ def discrete_loss(
     p(x_1)), \qquad t = \tfrac iT, \; s = \tfrac{i - 1}T, \; i \sim U\{1, \dots, T\}
 
   see `step_kl`, or its limit of many steps, see `rate_loss`. The last term is 0 if at t = 1 nothing is
-  left of the data. D3PM and VQ-Diffusion minimise bound + lambda cross_entropy, with lambda 0.001 to
-  0.01 in D3PM; binary latent diffusion cross_entropy, plus a multiple of the bound. Times must be
-  uniform, each by itself, for the bound to be one.
+  left of the data. D3PM and VQ-Diffusion minimise the bound plus a small multiple of the cross
+  entropy; binary latent diffusion the cross entropy, plus a multiple of the bound. Times must be uniform,
+  each by itself, for the bound to be one.
 
   Args:
     key: random key, the same on every device.

@@ -149,12 +149,14 @@ def path_velocity(
   .. math:: b(x, t) = \sum_k \dot\alpha_k(t) \, g_k(\alpha(t), x)
 
   Its ODE (`samplers.velocity_flow`) moves the distribution at alpha(0) to that at alpha(1); the g_k do not
-  depend on the path, so one training serves all of them. The mean of ||b||^2 over the path's points is what
-  an optimised path makes less of. If x_k is standard normal, the score of the marginal is -g_k / alpha_k.
+  depend on the path, so one training serves all of them. The path may leave the simplex: the means at
+  weights c alpha and point c x are those at alpha and x, so both are divided by the sum of the weights. The
+  mean of ||b||^2 over the path's points is what an optimised path makes less of. If x_k is standard normal,
+  the score of the marginal is -g_k / alpha_k.
 
   Args:
     marginals_fn: g, `(x, alpha) -> (B, K, ...)`, x (B, ...), alpha (B, K).
-    path_fn: alpha, `t -> (K,)`, t of shape (), differentiable.
+    path_fn: alpha, `t -> (K,)`, of positive sum, t of shape (), differentiable.
 
   Returns:
     `(x, t) -> velocity`, x (B, ...), t of shape () or (B,).
@@ -176,7 +178,9 @@ def path_velocity(
     t = jnp.broadcast_to(jnp.asarray(t, wide_dtype(x)), x.shape[:1])
     alpha, slope = jax.vmap(lambda t: jax.jvp(path_fn, (t,), (jnp.ones_like(t),)))(t)
     check_rank(2, alpha=alpha)
-    means = marginals_fn(x, alpha)
+    total = jnp.sum(alpha, axis=1, keepdims=True)
+    scaled = x / total.reshape(total.shape[:1] + (1,) * (x.ndim - 1))
+    means = marginals_fn(scaled.astype(x.dtype), alpha / total)
     return jnp.sum(_expand(slope, means) * means, axis=1).astype(x.dtype)
 
   return velocity
