@@ -10,6 +10,8 @@ Protocol: a VQ-VAE with 16 places and 128 codes, one for all seeds. Models diffe
 small network, a chain of 100 steps, the bound plus 0.0005 of the cross
 entropy a step (the authors' program). Times are uniform; theirs are drawn by importance. Frechet distances
 are those of features of a classifier trained here, of decoded samples to decoded codes of test images.
+Note: in a first run, which was stopped, the network had no short way from codes it sees to its logits, and
+the bound of mask-and-replace stayed above log 128, that of knowing nothing.
 Time: about three minutes on one CPU core, three seeds.
 """
 
@@ -28,7 +30,7 @@ from experiments import harness
 from experiments.harness import Claim, Outcome, coded_digits, denoising, pictures, tokens
 from latentjax import data
 from latentjax.diffusion.discrete import DiscreteProcess, absorbing, mask_and_replace, uniform
-from latentjax.models import DenoisingMLP
+from latentjax.models import DenoisingMLP, time_features
 from latentjax.objectives import discrete_diffusion, ema_quantize
 from latentjax.quantizers import init_ema_codebook
 from latentjax.training import train
@@ -43,14 +45,8 @@ FUNCTIONS = (
   "losses.score.discrete_loss",
   "objectives.discrete_diffusion",
 )
-QUICK = {
-  "steps": 20,
-  "seeds": 2,
-  "first_steps": 20,
-  "num_samples": 100,
-  "num_train": 1000,
-  "chain": 20,
-}
+QUICK = {"steps": 20, "seeds": 2, "first_steps": 20, "num_samples": 100}
+QUICK |= {"num_train": 1_000, "chain": 20}
 CODES, DIM, PLACES = 128, 16, 16
 PROCESSES = {
   "mask and replace": mask_and_replace(num_tokens=CODES),
@@ -63,7 +59,7 @@ PROCESSES = {
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 1000
+  steps: int = 800
   batch_size: int = 128
   seeds: int = 3
   schedule: str = "cosine"
@@ -82,13 +78,18 @@ class Config(harness.Config):
 
 
 class TokenDenoiser(nn.Module):
-  """Codes (B, 16), of which CODES is [MASK], and times to logits (B, 16, CODES)."""
+  """Codes (B, 16), of which CODES is [MASK], and times to logits (B, 16, CODES).
+
+  What is seen has a way of its own to the logits, as tokens have in a transformer's residual stream.
+  """
 
   @nn.compact
   def __call__(self, x: jax.Array, t: jax.Array, condition: None = None) -> jax.Array:
-    h = DenoisingMLP(width=128, depth=2)(nn.Embed(CODES + 1, DIM)(x.astype(jnp.int32)), t)
+    x = x.astype(jnp.int32)
+    h = DenoisingMLP(width=128, depth=2)(nn.Embed(CODES + 1, DIM)(x), t)
     bias = self.param("bias", nn.initializers.zeros, (PLACES, CODES))
-    return nn.Dense(CODES, use_bias=False)(h) + bias
+    gain = nn.Dense(1)(nn.silu(nn.Dense(64)(time_features(t, 64))))[..., None]
+    return nn.Dense(CODES, use_bias=False)(h) + bias + gain * jax.nn.one_hot(x, CODES)
 
 
 def measure(
