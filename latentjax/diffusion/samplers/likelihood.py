@@ -68,7 +68,8 @@ def ode_log_likelihood(
     atol: absolute error of a step, positive.
     max_steps: most steps to take, refused ones included.
     axis_name: mapped device axis over which the rows are split, inside `pmap` or, with check_vma=False
-      since the solver needs it, `shard_map`; neither a row's signs nor the solver's steps depend on how.
+      since the solver needs it, `shard_map`; neither a row's signs nor, but for
+      rounding, the solver's steps depend on how.
 
   Returns:
     Log-likelihood in nats (B,), float32 or wider, NaN where max_steps did not do, and the latents, z at

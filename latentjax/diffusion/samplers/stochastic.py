@@ -166,9 +166,8 @@ def predictor_corrector(
     size = 2 * jnp.square(signal_to_noise * _norm(noise, axis_name) / _norm(score, axis_name))
     return jnp.where(at.sigma > 0, x + size * score + jnp.sqrt(2 * size) * noise, x)
 
-  def advance(x: jax.Array, inputs: tuple[Step, jax.Array]) -> tuple[jax.Array, None]:
-    step, key = inputs
-    key_predict, key_correct = jax.random.split(key)
+  def advance(x: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
+    step, key_predict, key_correct = inputs
     mean, deviation = predict(x, denoise(x, step.now.t), step)
     # The last step, to data without noise, is to the mean.
     deviation = jnp.where(step.next.sigma > 0, deviation, 0)
@@ -178,7 +177,9 @@ def predictor_corrector(
       x, _ = jax.lax.scan(lambda x, key: (correct(x, step.next, key), None), x, keys)
     return x, None
 
-  inputs = pairs(levels(process, times)), jax.random.split(key, times.shape[0] - 1)
+  num_steps = times.shape[0] - 1
+  steps, of_corrections = pairs(levels(process, times)), jax.random.fold_in(key, num_steps)
+  inputs = steps, *(jax.random.split(k, num_steps) for k in (key, of_corrections))
   x, _ = jax.lax.scan(advance, x_init.astype(wide_dtype(x_init)), inputs)
   return x.astype(x_init.dtype)
 
