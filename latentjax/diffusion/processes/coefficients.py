@@ -99,7 +99,7 @@ def check_interval(start: float, end: float) -> None:
     raise ValueError(f"start must be above end, got {start} and {end}")
 
 
-def check_log_snr(process: Process, **times: float) -> None:
+def check_log_snr(process: Process, **times: ArrayLike) -> None:
   """Refuses times at which the process has no data or no noise; while tracing it cannot know."""
   for name, t in times.items():
     ratio = process.log_snr(t)
