@@ -63,7 +63,7 @@ def class_errors(
 
   Raises:
     TypeError: if an array is not floating point or a number not an integer.
-    ValueError: if a shape does not fit or prediction is unknown.
+    ValueError: if a shape does not fit, prediction is unknown or a number is not positive.
 
   Example:
     >>> from latentjax.diffusion.processes import rectified_flow
@@ -78,7 +78,7 @@ def class_errors(
     Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, 2023. arXiv:2303.16203
   """
   check_positive_int(num_classes=num_classes)
-  x, times = _check(x, times, prediction)
+  x, times = _check(x, times, prediction, block_size)
   labels = jnp.broadcast_to(jnp.arange(num_classes), (x.shape[0], num_classes))
   totals = _total_errors(
     key, predict_fn, x, labels, process, times, prediction, weighting, shared_noise, block_size, axis_name
@@ -123,8 +123,8 @@ def eliminate_classes(
 
   Raises:
     TypeError: if an array is not floating point or a number not an integer.
-    ValueError: if a shape does not fit, prediction is unknown, or there are more classes to stay than
-      there are.
+    ValueError: if a shape does not fit, prediction is unknown, a number is not positive, stages are empty,
+      or there are more classes to stay than there are.
 
   Example:
     >>> from latentjax.diffusion.processes import rectified_flow
@@ -139,15 +139,17 @@ def eliminate_classes(
   References:
     Li et al., Your Diffusion Model is Secretly a Zero-Shot Classifier, 2023. arXiv:2303.16203
   """
+  if not stages:
+    raise ValueError("stages must have at least one pair of times and count, got none")
   check_positive_int(num_classes=num_classes, **{"stages' count": min(n for _, n in stages)})
   counts = [num_classes, *(count for _, count in stages)]
   if counts != sorted(counts, reverse=True):
     raise ValueError(f"stages must keep fewer and fewer of {num_classes} classes, got {counts[1:]}")
-  x, _ = _check(x, stages[0][0], prediction)
+  x, _ = _check(x, stages[0][0], prediction, block_size)
   labels = jnp.broadcast_to(jnp.arange(num_classes, dtype=jnp.int32), (x.shape[0], num_classes))
   totals, num_times = jnp.zeros(labels.shape, wide_dtype(x)), 0
   for stage, (times, count) in enumerate(stages):
-    _, times = _check(x, times, prediction)
+    _, times = _check(x, times, prediction, block_size)
     key_stage = jax.random.fold_in(key, stage)
     totals += _total_errors(
       key_stage, predict_fn, x, labels, process, times, prediction, weighting, True, block_size, axis_name
@@ -158,11 +160,15 @@ def eliminate_classes(
   return labels, totals / num_times
 
 
-def _check(x: ArrayLike, times: ArrayLike, prediction: str) -> tuple[jax.Array, jax.Array]:
+def _check(
+  x: ArrayLike, times: ArrayLike, prediction: str, block_size: int | None
+) -> tuple[jax.Array, jax.Array]:
   check_choice(PREDICTIONS, prediction=prediction)
+  if block_size is not None:
+    check_positive_int(block_size=block_size)
   check_float(x=x, times=times)
   check_rank(1, times=times)
-  return jnp.asarray(x), jnp.asarray(times)
+  return jnp.asarray(x), jnp.asarray(times, wide_dtype(x))
 
 
 def _total_errors(
@@ -201,6 +207,6 @@ def _total_errors(
       weight *= weighting(process.log_snr(t))
     return totals + (weight * errors).T, None
 
-  totals = jnp.zeros(labels.shape, dtype) + 0 * jnp.sum(x)  # varies over devices as x does
+  totals = jnp.zeros_like(x, dtype, shape=labels.shape)
   keys = jax.random.split(key, times.shape[0])
   return jax.lax.scan(at_time, totals, (times, keys))[0]

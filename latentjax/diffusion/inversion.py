@@ -37,10 +37,11 @@ def ddim_invert(
     \bar z_t = \bar z_s + (u_t - u_s) \, h, \qquad \bar z = \frac{z}{\alpha + \sigma}, \quad
     u = \frac{\sigma}{\alpha + \sigma}, \quad h = \hat\epsilon - \hat x
 
-  With h at (z_s, s), where the step starts, it is z_t = alpha_t x_hat + sigma_t eps_hat, and sampling from
-  the latent comes back to x up to the length of the steps. What DDIM does from z_t to z_s has h at (z_t, t):
-  that equation is solved by iterating, each time with one evaluation more per step; where the steps are short
-  enough for the iteration to converge, the way back is exact.
+  With h at (z_s, s), where the step starts, it is z_t = alpha_t x_hat + sigma_t eps_hat, and sampling
+  from the latent comes back to x up to the length of the steps. Data without noise tells nothing of eps,
+  which counts as 0 there: the first step from sigma = 0 is z_t = alpha_t x, if x_hat = x. What DDIM does
+  from z_t to z_s has h at (z_t, t): that equation is solved by iterating, each time with one evaluation
+  more per step; where the steps are short enough for the iteration to converge, the way back is exact.
 
   Args:
     key: random key; not used, as all samplers take one.

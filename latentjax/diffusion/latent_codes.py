@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_positive_int, check_range, wide_dtype
+from latentjax.collectives import draw_rows
 from latentjax.diffusion.processes import Process
 from latentjax.diffusion.processes.predictions import draw_noise
 from latentjax.diffusion.samplers._steps import (
@@ -212,8 +213,11 @@ def cycle_diffusion(
       CycleDiffusion and Guidance, 2022. arXiv:2210.05559
   """
   given: dict[str, Any] = {"process": process, "times": times, "eta": eta}
-  code = dpm_encode(key, source_denoise_fn, x, axis_name=axis_name, **given)
-  return dpm_decode(target_denoise_fn, code, **given).astype(jnp.result_type(x))
+  code, dtype = (
+    dpm_encode(key, source_denoise_fn, x, axis_name=axis_name, **given),
+    jnp.result_type(x),
+  )
+  return dpm_decode(wide(target_denoise_fn, dtype), code, **given).astype(dtype)
 
 
 def latent_langevin(
@@ -223,6 +227,8 @@ def latent_langevin(
   *,
   num_steps: int,
   step_size: ArrayLike,
+  batch_axes: Any = 0,
+  axis_name: str | None = None,
 ) -> Any:
   r"""Gaussian latents drawn to low energy: Langevin dynamics of p(z) exp(-E(G(z))).
 
@@ -235,14 +241,17 @@ def latent_langevin(
   the bias of its size.
 
   Args:
-    key: random key.
+    key: random key, the same on every device.
     energy_fn: `(z) -> energy`, (B,), the generator included; lower is better.
     z: latents to start at, an array (B, ...) or a tree of arrays.
     num_steps: steps.
     step_size: gamma, positive. Can be traced.
+    batch_axes: the axis of the rows, of all arrays or a tree of them, such as LatentCode(0, 1) for a code.
+    axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`; a row's
+      noise does not depend on how.
 
   Returns:
-    Latents, as z. Gradient flows through all steps.
+    Latents, as z; steps are computed in float32 or wider. Gradient flows through all steps.
 
   Raises:
     TypeError: if z is not floating point or num_steps is not an integer.
@@ -264,22 +273,26 @@ def latent_langevin(
   leaves, tree = jax.tree.flatten(z)
   check_float(**{f"z[{i}]": leaf for i, leaf in enumerate(leaves)})
 
-  def total(z: Any) -> jax.Array:
-    prior = sum(0.5 * jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(z))
-    return prior + jnp.sum(energy_fn(z))
+  dtypes = [jnp.result_type(leaf) for leaf in leaves]
+  axes = jax.tree.leaves(
+    jax.tree.map(lambda axis, part: jax.tree.map(lambda _: axis, part), batch_axes, z)
+  )
+  as_given = lambda z: jax.tree.unflatten(tree, [a.astype(d) for a, d in zip(z, dtypes)])
 
-  def advance(z: Any, key: jax.Array) -> tuple[Any, None]:
-    keys = jax.tree.unflatten(tree, list(jax.random.split(key, len(leaves))))
+  def energy(z: list[jax.Array]) -> jax.Array:
+    return jnp.sum(energy_fn(as_given(z)))
 
-    def move(leaf: jax.Array, slope: jax.Array, key: jax.Array) -> jax.Array:
-      noise = jax.random.normal(key, leaf.shape, leaf.dtype)
+  def advance(z: list[jax.Array], key: jax.Array) -> tuple[list[jax.Array], None]:
+    def move(leaf: jax.Array, slope: jax.Array, key: jax.Array, axis: int) -> jax.Array:
+      draw = lambda key, shape: jax.random.normal(key, shape, leaf.dtype)
+      noise = draw_rows(key, draw, leaf.shape, axis=axis, axis_name=axis_name)
       size = jnp.asarray(step_size, leaf.dtype)
-      return leaf - 0.5 * size * slope + jnp.sqrt(size) * noise
+      return leaf - 0.5 * size * (leaf + slope) + jnp.sqrt(size) * noise
 
-    return jax.tree.map(move, z, jax.grad(total)(z), keys), None
+    return list(map(move, z, jax.grad(energy)(z), jax.random.split(key, len(z)), axes)), None
 
-  start = jax.tree.map(jnp.asarray, z)
-  return jax.lax.scan(advance, start, jax.random.split(key, num_steps))[0]
+  start = [jnp.asarray(leaf, wide_dtype(leaf)) for leaf in leaves]
+  return as_given(jax.lax.scan(advance, start, jax.random.split(key, num_steps))[0])
 
 
 def _unit(deviation: jax.Array) -> jax.Array:

@@ -100,4 +100,5 @@ def _exp_entropy(eigenvalues: jax.Array, order: float) -> jax.Array:
   safe = jnp.where(positive, eigenvalues, 1)
   if order == 1:
     return jnp.exp(-jnp.sum(safe * jnp.log(safe)))
-  return jnp.sum(jnp.where(positive, safe**order, 0)) ** (1 / (1 - order))
+  log_powers = jnp.where(positive, order * jnp.log(safe), -jnp.inf)  # the powers may underflow
+  return jnp.exp(jax.nn.logsumexp(log_powers) / (1 - order))

@@ -73,9 +73,18 @@ def test_contract_and_numpy():
     bad_inputs=[
       ([x], {"num_classes": 0}, ValueError, "num_classes must be a positive"),
       ([x], {"times": 0.5}, ValueError, "times must have 1 axes"),
+      ([x], {"block_size": 0}, ValueError, "block_size must be a positive"),
       ([x], {"prediction": "z"}, ValueError, "prediction must be one of"),
     ],
   )
+
+
+def test_ends_of_time_and_the_range_of_half_precision():
+  """The error of an estimate of 0 is that of the noise itself, also where the model sees nothing else."""
+  x = np.ones((8, 9000), np.float16)  # their sum is above the largest number
+  given = {"num_classes": 2, "process": processes.rectified_flow(), "times": jnp.ones(1)}
+  errors = fast_jit(partial(class_errors, KEY, lambda z, t, labels: 0 * z, **given))(x)
+  assert np.all(np.abs(errors / 9000 - 1) < 5 * np.sqrt(2 / 9000)) and errors.dtype == np.float32
 
 
 def test_elimination():
@@ -103,6 +112,7 @@ def test_elimination():
   for stages, message in [
     ([(times[0], 5)], "stages must keep fewer"),
     ([(times[0], 2), (times[1], 3)], "stages must keep fewer"),
+    ([], "stages must have at least one"),
     ([(times[0], 0)], "stages' count must be a positive"),
   ]:
     with pytest.raises(ValueError, match=message):

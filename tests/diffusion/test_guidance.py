@@ -76,6 +76,7 @@ def everything_on(x):
   process = ALL["rectified_flow"]
   denoise = lambda x, t, y: t * jnp.tanh(x) + jnp.asarray(TABLE, x.dtype)[y]
   free = lambda **kwargs: classifier_free(denoise, LABELS, -1, scale=W, **kwargs)
+  scaled = lambda x, t, y: (y[:, None] + 2.0) * jnp.tanh(x)
   star = lambda t, **kwargs: cfg_zero_star(
     denoise, LABELS, -1, process=process, **{"scale": W} | kwargs
   )(x, t)
@@ -85,6 +86,9 @@ def everything_on(x):
     "inside": free(interval=(0.2, 0.7))(x, t),
     "outside": free(interval=(0.2, 0.6))(x, t),
     "rescaled": free(rescale=0.4)(x, t),
+    "rescaled, at 0 without deviation": classifier_free(scaled, LABELS, -1, scale=W, rescale=0.4)(
+      x, t
+    ),
     "rescaled v": free(prediction="v", **rescale)(x, t),
     "auto": autoguidance(lambda x, t: x / 2, lambda x, t: x / 3, scale=2.0, interval=(0, 0.6))(
       x, t
@@ -106,7 +110,7 @@ def exact_answers(x):
   c, u = estimates(t)
   w = u + W * (c - u)
 
-  def rescaled(of, back):
+  def rescaled(of, back, c=c, w=w):
     share = np.std(of(c), axis=1, keepdims=True) / np.std(of(w), axis=1, keepdims=True)
     return back((0.4 * share + 0.6) * of(w))
 
@@ -118,11 +122,15 @@ def exact_answers(x):
     return x - t * (along + W * (c - along))
 
   a, s = 1 - t, t
+  c_2, u_2 = ((np.asarray(y)[:, None] + 2) * np.tanh(x) for y in (LABELS, NONE))
   return {
     "guided": w,
     "inside": w,
     "outside": c,
     "rescaled": rescaled(lambda x0: x0, lambda p: p),
+    "rescaled, at 0 without deviation": rescaled(
+      lambda x0: x0, lambda p: p, c_2, u_2 + W * (c_2 - u_2)
+    ),
     "rescaled v": rescaled(
       lambda x0: a * (x - a * x0) / s - s * x0, lambda v: (a * x - s * v) / (a * a + s * s)
     ),

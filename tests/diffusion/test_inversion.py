@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from contract import fast_jit
-from gaussian_data import denoiser, flow, mixture_denoiser
+from gaussian_data import MEAN, SCALE, denoiser, flow, mixture_denoiser
 
 from latentjax.diffusion import processes, samplers
 from latentjax.diffusion.inversion import ddim_invert, dire
@@ -64,16 +64,27 @@ def test_bad_input():
     call(x.astype(int), times=times)
 
 
-def test_dire():
-  """The two samplers one after the other; of data the model is of, less than of other data."""
-  process, x = processes.vp_cosine(), np.float32([[-2.0, 1.0], [-6.0, 5.0]])
-  given = {"process": process, "times": jnp.linspace(1.0, 0.0, 11)}
+def test_dire_of_a_linear_model():
+  """Step by step in numpy, by estimates of data and noise; less of data that the model is of."""
+  process, x = processes.vp_cosine(), np.float32([[0.5, 2.0], [-6.0, 8.0]])
+  times = jnp.linspace(1.0, 0.0, 11)
+  run = lambda x: (
+    dire(KEY, denoiser(process), x, process=process, times=times),
+    process.alpha(times),
+    process.sigma(times),
+  )
+  found, alpha, sigma = (np.float64(part) for part in fast_jit(run)(x))
 
-  def run(x):
-    denoise = mixture_denoiser(process)
-    back = samplers.ddim(KEY, denoise, ddim_invert(KEY, denoise, x, **given), **given)
-    return dire(KEY, denoise, x, **given), jnp.abs(back - x)
+  def both(z, i):
+    """Estimates of data and noise at the i-th time."""
+    gain = alpha[i] * SCALE**2 / (alpha[i] ** 2 * SCALE**2 + sigma[i] ** 2)
+    x0 = MEAN + gain * (z - alpha[i] * MEAN)
+    return x0, (z - alpha[i] * x0) / sigma[i] if sigma[i] else 0.0
 
-  found, expected = fast_jit(run)(x)
-  np.testing.assert_allclose(found, expected, atol=1e-6)
+  z = np.float64(x)
+  there, back = range(10, 0, -1), range(10)
+  for i, to in [*((i, i - 1) for i in there), *((i, i + 1) for i in back)]:
+    x0, eps = both(z, i)
+    z = alpha[to] * x0 + sigma[to] * eps
+  np.testing.assert_allclose(found, np.abs(z - x), rtol=1e-3, atol=1e-4)
   assert (found[0] < 0.5 * found[1]).all(), found

@@ -73,6 +73,15 @@ def test_decoding_is_sampling_and_rows_do_not_depend_on_devices():
     other = lambda z, t: jnp.tanh(z)
     return latent_codes.cycle_diffusion(KEY, denoise, other, x, axis_name=axis_name, **given)
 
+  def low_precision(x):
+    denoise = lambda z, t: jnp.sin(40 * z)  # which tells z from z rounded
+    return latent_codes.cycle_diffusion(
+      KEY, denoise, denoise, x, process=COSINE, times=np.array([1.0, 0.5, 0.0])
+    )
+
+  low = jnp.asarray(x, jnp.bfloat16)
+  np.testing.assert_array_equal(fast_jit(low_precision)(low), low)  # by its own model, itself
+
   mesh = Mesh(np.array(jax.devices()[:4]), (AXIS,))
   mapped = jax.shard_map(
     partial(run, axis_name=AXIS), mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS)
@@ -97,14 +106,24 @@ def test_decoding_is_sampling_and_rows_do_not_depend_on_devices():
 
 def test_langevin_of_energies():
   """A quadratic energy: a normal posterior, with the variance that steps of this size have."""
-  z = {"a": jnp.zeros((500, 4)), "b": jnp.zeros((500, 2, 2))}
+  z = latent_codes.LatentCode(jnp.zeros((500, 4)), jnp.zeros((2, 500, 2)))
   step, precision = 0.2, 1 + 3.0
 
   def energy(z):
-    return 1.5 * sum(jnp.sum(jnp.square(v.reshape(500, -1) - 2.0), axis=1) for v in z.values())
+    parts = jnp.sum(jnp.square(z.start - 2.0), axis=1), jnp.sum(jnp.square(z.noise - 2.0), (0, 2))
+    return 1.5 * sum(parts)
 
-  run = partial(latent_codes.latent_langevin, KEY, energy, num_steps=60, step_size=step)
-  for found in jax.tree.leaves(fast_jit(run)(z)):
+  given = {"num_steps": 60, "step_size": step, "batch_axes": latent_codes.LatentCode(0, 1)}
+  run = partial(latent_codes.latent_langevin, KEY, energy, **given)
+  mesh = Mesh(np.array(jax.devices()[:4]), (AXIS,))
+  specs = latent_codes.LatentCode(P(AXIS), P(None, AXIS))
+  mapped = jax.shard_map(
+    partial(run, axis_name=AXIS), mesh=mesh, in_specs=(specs,), out_specs=specs
+  )
+  low = jax.eval_shape(run, jax.tree.map(lambda a: a.astype(jnp.bfloat16), z))
+  assert {leaf.dtype for leaf in low} == {jnp.dtype(jnp.bfloat16)}
+  for found, split in zip(fast_jit(run)(z), fast_jit(mapped)(z)):
+    np.testing.assert_allclose(split, found, rtol=1e-5, atol=1e-5)
     assert abs(float(found.mean()) - 3.0 * 2.0 / precision) < 0.05
     expected = 1 / (precision * (1 - step * precision / 4))
     assert abs(float(found.var()) / expected - 1) < 0.12

@@ -10,6 +10,7 @@ from contract import fast_jit
 
 from latentjax.diffusion import processes
 from latentjax.diffusion.processes import PREDICTIONS, convert, drift_and_diffusion, noised
+from latentjax.diffusion.processes.predictions import noise_error_ratio
 
 HALF_PI = np.pi / 2
 
@@ -88,7 +89,7 @@ def test_processes_are_those_of_the_papers(name):
 
 
 @pytest.mark.parametrize("name", ["vp_cosine", "ve"])
-def test_conversions_there_and_back(name):
+def test_conversions(name):
   """Every prediction of the same x and eps from every other, at times near both ends."""
   process = PROCESSES[name]
   rng = np.random.default_rng(0)
@@ -103,22 +104,55 @@ def test_conversions_there_and_back(name):
     kinds = {"eps": eps, "x0": x, "v": alpha * eps - sigma * x, "score": -eps / sigma}
     kinds["velocity"] = slopes[0] * x + slopes[1] * eps
     turn = lambda p, a, b: convert(p, x_t, t, process=process, source=a, target=b)
-    forward = {(a, b): turn(kinds[a], a, b) for a, b in pairs}
-    return kinds, forward, {(a, b): turn(forward[a, b], b, a) for a, b in pairs}
+    return kinds, {(a, b): turn(kinds[a], a, b) for a, b in pairs}
 
   run = fast_jit(all_of)
   with jax.enable_x64(True):
-    kinds, forward, back = jax.tree.map(np.asarray, run(x, eps, t))
+    kinds, forward = jax.tree.map(np.asarray, run(x, eps, t))
   size = lambda k: np.abs(kinds[k]).max(axis=1, keepdims=True)
   for a, b in pairs:
     np.testing.assert_allclose(forward[a, b] / size(b), kinds[b] / size(b), atol=1e-8)
-    np.testing.assert_allclose(back[a, b] / size(a), kinds[a] / size(a), atol=1e-8)
-  kinds, forward, back = run(*(np.float32(v) for v in (x, eps, t)))
+  kinds, forward = run(*(np.float32(v) for v in (x, eps, t)))
   for a in ("v", "velocity"):  # what determines data and noise everywhere keeps all digits
     for b in PREDICTIONS:
       np.testing.assert_allclose(forward[a, b] / size(b), kinds[b] / size(b), atol=2e-3)
   for a in PREDICTIONS:
     np.testing.assert_array_equal(forward[a, a], kinds[a])
+
+
+def test_ends_of_time():
+  """What a prediction determines without data or without noise, and the limits of the coefficients."""
+  process, linear = PROCESSES["trigonometric"], PROCESSES["vp_linear"]
+  x, eps = np.random.default_rng(0).standard_normal((2, 3, 2)).astype(np.float32)
+  # What z_t, of the data or the noise alone, leaves to be known: all by these, themselves by the others.
+  every = {1.0: ("x0", "v", "velocity"), 0.0: ("eps", "v", "velocity")}
+  wanted = {1.0: PREDICTIONS, 0.0: ("eps", "x0", "v", "velocity")}
+  slope = np.float32(np.pi / 2)
+  kinds = {
+    1.0: {"x0": x, "eps": eps, "score": -eps, "v": -x, "velocity": -slope * x},
+    0.0: {"x0": x, "eps": eps, "v": eps, "velocity": slope * eps},
+  }
+
+  def everything():
+    turn = lambda t, a, b: convert(
+      kinds[t][a], x if t == 0 else eps, t, process=process, source=a, target=b
+    )
+    pairs = [(t, a, b) for t in (0.0, 1.0) for a in every[t] for b in wanted[t]]
+    pairs += [(1.0, "eps", "score"), (1.0, "score", "eps")]
+    ratios = [
+      noise_error_ratio(jnp.ones(1), process=process, prediction=name)[0] for name in PREDICTIONS
+    ]
+    rates = [drift_and_diffusion(0.0, process=p)[1] for p in (linear, PROCESSES["rectified_flow"])]
+    changed = processes.zero_terminal_snr(linear)
+    return {pair: turn(*pair) for pair in pairs}, ratios, rates, jax.grad(changed.alpha)(1.0)
+
+  found, ratios, rates, last = fast_jit(everything)()
+  for (t, a, b), q in found.items():
+    np.testing.assert_allclose(q, kinds[t][b], rtol=1e-5, atol=1e-5, err_msg=f"{t} {a} {b}")
+  np.testing.assert_allclose(ratios, [1, 0, 0, 1, 0], atol=1e-7)
+  np.testing.assert_allclose(rates, [0.1, 0], rtol=1e-5, atol=1e-8)  # beta_0
+  end = np.exp(-0.25 * 19.9 - 0.05)  # the slope of alpha is -10 alpha
+  np.testing.assert_allclose(last, -10 * end / (1 - end), rtol=1e-5)
 
 
 def test_learned_processes_pass_gradients_and_times_are_found():

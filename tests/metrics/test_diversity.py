@@ -69,7 +69,7 @@ def test_sets_whose_number_is_known():
   @fast_jit
   def run(z):
     score = functools.partial(vendi_score, z)
-    return [score(order=q) for q in (0, *ORDERS)], kernel_vendi_score(jnp.eye(7), order=0)
+    return [score(order=q) for q in (0, 128.0, *ORDERS)], kernel_vendi_score(jnp.eye(7), order=0)
 
   found, different = run(jnp.asarray(groups))
   np.testing.assert_allclose(found, 3.0, rtol=1e-5)

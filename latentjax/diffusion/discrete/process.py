@@ -68,7 +68,7 @@ def absorbing(*, num_tokens: int, schedule: TimeFn = as_time) -> DiscreteProcess
     Shi et al., Simplified and Generalized Masked Diffusion for Discrete Data, 2024. arXiv:2406.04329
   """
   check_positive_int(num_tokens=num_tokens)
-  return DiscreteProcess(num_tokens, True, schedule, _never)
+  return DiscreteProcess(num_tokens, True, schedule, never)
 
 
 def uniform(*, num_tokens: int, schedule: TimeFn = as_time) -> DiscreteProcess:
@@ -96,7 +96,7 @@ def uniform(*, num_tokens: int, schedule: TimeFn = as_time) -> DiscreteProcess:
     Hoogeboom et al., Argmax Flows and Multinomial Diffusion, 2021. arXiv:2102.05379
   """
   check_positive_int(num_tokens=num_tokens)
-  return DiscreteProcess(num_tokens, False, _never, schedule)
+  return DiscreteProcess(num_tokens, False, never, schedule)
 
 
 def bernoulli(*, schedule: TimeFn = as_time) -> DiscreteProcess:
@@ -172,5 +172,6 @@ def mask_and_replace(
   return DiscreteProcess(num_tokens, True, lambda t: mask_share * schedule(t), replaced)
 
 
-def _never(t: ArrayLike) -> jax.Array:
+def never(t: ArrayLike) -> jax.Array:
+  """The clock that does not strike: nothing has to be drawn for it."""
   return jnp.zeros_like(as_time(t))

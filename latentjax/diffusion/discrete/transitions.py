@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, wide_dtype
 from latentjax.collectives import draw_rows
-from latentjax.diffusion.discrete.process import DiscreteProcess, TimeFn
+from latentjax.diffusion.discrete.process import DiscreteProcess, TimeFn, never
 from latentjax.diffusion.processes.predictions import expand_time
 
 __all__ = ["corrupt", "draw_prior", "transition_log_prob"]
@@ -72,10 +72,13 @@ def corrupt(
 
   keys = jax.random.split(key, 3)
   rows = partial(draw_rows, shape=x.shape, axis_name=axis_name)
-  masking, replacing = (rows(key, jax.random.uniform) for key in keys[:2])
-  new = rows(keys[2], lambda key, shape: jax.random.randint(key, shape, 0, process.num_tokens))
-  x_t = jnp.where(replacing < process.replaced(time), new, x)
-  return jnp.where(masking < process.masked(time), process.num_tokens, x_t)
+  struck = lambda key, clock: rows(key, jax.random.uniform) < clock(time)
+  if process.replaced is not never:
+    new = rows(keys[2], lambda key, shape: jax.random.randint(key, shape, 0, process.num_tokens))
+    x = jnp.where(struck(keys[1], process.replaced), new, x)
+  if process.has_mask:
+    x = jnp.where(struck(keys[0], process.masked), process.num_tokens, x)
+  return x
 
 
 def draw_prior(

@@ -152,6 +152,8 @@ def autoguidance(
 def _share(wanted: jax.Array, given: jax.Array, rescale: float) -> jax.Array:
   """What `given` is multiplied by, to have by a part `rescale` the deviation of `wanted`."""
   axes = tuple(range(1, given.ndim))
-  numerator, denominator = (jnp.std(p, axis=axes) for p in (wanted, given))
-  ratio = jnp.where(denominator > 0, numerator / jnp.where(denominator > 0, denominator, 1), 1)
+  numerator, denominator = (jnp.var(p, axis=axes) for p in (wanted, given))
+  both_vary = (numerator > 0) & (denominator > 0)  # the root has no slope at 0
+  square = jnp.where(both_vary, numerator, 1) / jnp.where(both_vary, denominator, 1)
+  ratio = jnp.where(both_vary, jnp.sqrt(square), jnp.where(denominator > 0, 0, 1))
   return rows(rescale * ratio + 1 - rescale, given)

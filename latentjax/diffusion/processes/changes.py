@@ -102,8 +102,10 @@ def zero_terminal_snr(process: Process) -> Process:
   def alpha(t: ArrayLike) -> jax.Array:
     t = as_time(t)
     first, last = process.alpha(0.0), process.alpha(1.0)
-    share = jnp.maximum(process.alpha(t) - last, 0) / (first - last)
-    return jnp.where(t < 1, first * share, 0)
+    above = process.alpha(t) - last
+    # Exactly 0 at t = 1, whatever the rounding, and with the slope that it has there.
+    above = jnp.where(t < 1, jnp.maximum(above, 0), above - jax.lax.stop_gradient(above))
+    return first * above / (first - last)
 
   def sigma(t: ArrayLike) -> jax.Array:
     t = as_time(t)

@@ -24,7 +24,7 @@ def drift_and_diffusion(t: ArrayLike, *, process: Process) -> tuple[jax.Array, j
     process: alpha, sigma and log_snr.
 
   Returns:
-    f and g^2, the shape of t. Not finite at t = 1 where alpha is 0.
+    f and g^2, the shape of t; not finite at t = 1 where alpha is 0. Where sigma is 0, g^2 is its limit.
 
   Raises:
     Nothing.
@@ -42,7 +42,8 @@ def drift_and_diffusion(t: ArrayLike, *, process: Process) -> tuple[jax.Array, j
   """
   t = as_time(t)
   alpha, alpha_slope = with_slope(process.alpha, t)
-  sigma, sigma_slope = with_slope(process.sigma, t)
+  # Without noise sigma may have an infinite slope, its square has not: a little later both are finite.
+  sigma, sigma_slope = with_slope(process.sigma, jnp.where(process.sigma(t) > 0, t, t + 1e-12))
   f = alpha_slope / alpha
   return f, 2 * sigma * (sigma_slope - f * sigma)
 
@@ -98,7 +99,7 @@ def check_interval(start: float, end: float) -> None:
     raise ValueError(f"start must be above end, got {start} and {end}")
 
 
-def check_log_snr(process: Process, **times: float) -> None:
+def check_log_snr(process: Process, **times: ArrayLike) -> None:
   """Refuses times at which the process has no data or no noise; while tracing it cannot know."""
   for name, t in times.items():
     ratio = process.log_snr(t)

@@ -112,9 +112,12 @@ def convert(
   # The score is the noise in other units; as such it has no coefficients that grow without bound.
   if source == "score":
     source, p = "eps", -sigma * p
-  a, b = _parts(source, time, alpha, sigma, process)
-  c, d = _parts("eps" if target == "score" else target, time, alpha, sigma, process)
-  q = ((c * b - d * a) * x_t + (alpha * d - sigma * c) * p) / (alpha * b - sigma * a)
+  wanted = "eps" if target == "score" else target
+  q = p
+  if wanted != source:
+    a, b = _parts(source, time, alpha, sigma, process)
+    c, d = _parts(wanted, time, alpha, sigma, process)
+    q = ((c * b - d * a) * x_t + (alpha * d - sigma * c) * p) / (alpha * b - sigma * a)
   return (-q / sigma if target == "score" else q).astype(x_t.dtype)
 
 
@@ -131,8 +134,10 @@ def prediction_of(
 
 
 def noise_error_ratio(t: jax.Array, *, process: Process, prediction: str) -> jax.Array:
-  """The error of eps that comes of an error 1 of a prediction of this kind, shape of t."""
+  """The error of eps, but for its sign, that comes of an error 1 of a prediction of this kind, shape of t."""
   alpha, sigma = process.alpha(t), process.sigma(t)
+  if prediction == "eps":
+    return jnp.ones_like(alpha)
   if prediction == "score":
     return sigma
   a, b = _parts(prediction, t, alpha, sigma, process)

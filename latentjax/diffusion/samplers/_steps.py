@@ -31,14 +31,14 @@ class Step(NamedTuple):
 
 
 def check_times(times: ArrayLike, x_init: ArrayLike) -> jax.Array:
-  """Times (N + 1,), falling, float32 or wider."""
+  """Times (N + 1,), falling, in the dtype that steps of x_init are computed in: float32 or wider."""
   check_float(times=times, x_init=x_init)
   check_rank(1, times=times)
   if jnp.shape(times)[0] < 2:
     raise ValueError(f"times must have shape (N + 1,) with N > 0, got {jnp.shape(times)}")
   if not isinstance(times, jax.core.Tracer) and np.any(np.diff(np.asarray(times)) >= 0):
     raise ValueError(f"times must fall, got {times}")
-  return jnp.asarray(times, wide_dtype(times, x_init))
+  return jnp.asarray(times, wide_dtype(x_init))
 
 
 def levels(process: Process, times: jax.Array) -> Levels:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 
 import jax
@@ -67,7 +68,8 @@ def ode_log_likelihood(
     atol: absolute error of a step, positive.
     max_steps: most steps to take, refused ones included.
     axis_name: mapped device axis over which the rows are split, inside `pmap` or, with check_vma=False
-      since the solver needs it, `shard_map`; a row's signs do not depend on how.
+      since the solver needs it, `shard_map`; neither a row's signs nor, but for
+      rounding, the solver's steps depend on how.
 
   Returns:
     Log-likelihood in nats (B,), float32 or wider, NaN where max_steps did not do, and the latents, z at
@@ -119,7 +121,10 @@ def ode_log_likelihood(
 
   state = x.astype(dtype) / (data.alpha + data.sigma), jnp.zeros(x.shape[0], dtype)
   ends = (at.sigma / (at.alpha + at.sigma) for at in (data, prior))
-  straight, gained = _solve(slope, state, *ends, rtol=rtol, atol=atol, max_steps=max_steps)
+  norm = partial(_worst_row, axis_name=axis_name)
+  straight, gained = _solve(
+    slope, state, *ends, rtol=rtol, atol=atol, norm=norm, max_steps=max_steps
+  )
   z = (prior.alpha + prior.sigma) * straight
   dim = math.prod(x.shape[1:])
   scaled = dim * jnp.log((prior.alpha + prior.sigma) / (data.alpha + data.sigma))
@@ -135,6 +140,7 @@ def _solve(
   *,
   rtol: float,
   atol: float,
+  norm: Callable[[tuple[jax.Array, jax.Array]], jax.Array],
   max_steps: int,
 ) -> tuple[jax.Array, jax.Array]:
   """The state at the end; NaN if that takes more steps than allowed."""
@@ -146,7 +152,7 @@ def _solve(
     end,
     None,
     state,
-    stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol, norm=_worst_row),
+    stepsize_controller=diffrax.PIDController(rtol=rtol, atol=atol, norm=norm),
     adjoint=diffrax.ForwardMode(),
     max_steps=max_steps,
     throw=False,
@@ -204,8 +210,9 @@ def _normal_log_prob(z: jax.Array, sigma: jax.Array) -> jax.Array:
   return -0.5 * squares - dim * (0.5 * math.log(2 * math.pi) + jnp.log(sigma))
 
 
-def _worst_row(error: tuple[jax.Array, jax.Array]) -> jax.Array:
-  """Root mean square of a row's entries, of the row where it is largest."""
-  z, gained = error
+def _worst_row(error: tuple[jax.Array, jax.Array], axis_name: str | None) -> jax.Array:
+  """Root mean square of a row's entries, of the row of the whole batch where it is largest; detached."""
+  z, gained = jax.lax.stop_gradient(error)
   rows = jnp.sqrt(jnp.mean(jnp.square(z.reshape(z.shape[0], -1)), axis=1))
-  return jnp.maximum(jnp.max(rows), jnp.max(jnp.abs(gained)))
+  worst = jnp.maximum(jnp.max(rows), jnp.max(jnp.abs(gained)))
+  return worst if axis_name is None else jax.lax.pmax(worst, axis_name)

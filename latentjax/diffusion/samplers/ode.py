@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice, wide_dtype
 from latentjax.diffusion.processes import Process
+from latentjax.diffusion.processes.coefficients import check_log_snr
 from latentjax.diffusion.samplers._steps import (
   DenoiseFn,
   Levels,
@@ -104,7 +105,8 @@ def heun(
 
   Raises:
     TypeError: if an array is not floating point.
-    ValueError: if times are not of shape (N + 1,) or do not fall, or coordinates are unknown.
+    ValueError: if times are not of shape (N + 1,) or do not fall, or coordinates are unknown, or "sigma"
+      where alpha is 0.
 
   Example:
     >>> from latentjax.diffusion.processes import rectified_flow
@@ -119,6 +121,8 @@ def heun(
   """
   check_choice(("flow", "sigma"), coordinates=coordinates)
   x_init, times = jnp.asarray(x_init), check_times(times, x_init)
+  if coordinates == "sigma":
+    check_log_snr(process, **{"times[0]": times[0]})
   denoise = wide(denoise_fn, x_init.dtype)
   straight = (lambda at: at.alpha + at.sigma) if coordinates == "flow" else lambda at: at.alpha
 

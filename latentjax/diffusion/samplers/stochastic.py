@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from latentjax.checks import check_choice, check_range, wide_dtype
 from latentjax.collectives import device_mean
 from latentjax.diffusion.processes import Process, drift_and_diffusion
+from latentjax.diffusion.processes.coefficients import check_log_snr
 from latentjax.diffusion.processes.predictions import draw_noise
 from latentjax.diffusion.samplers._steps import (
   DenoiseFn,
@@ -59,7 +60,7 @@ def euler_maruyama(
 
   Raises:
     TypeError: if an array is not floating point.
-    ValueError: if times are not of shape (N + 1,) or do not fall.
+    ValueError: if times are not of shape (N + 1,) or do not fall, or alpha is 0 at the first.
 
   Example:
     >>> from latentjax.diffusion.processes import vp_linear
@@ -72,6 +73,7 @@ def euler_maruyama(
       arXiv:2011.13456
   """
   x_init, times = jnp.asarray(x_init), check_times(times, x_init)
+  check_log_snr(process, **{"times[0]": times[0]})
   denoise = wide(denoise_fn, x_init.dtype)
   steps = pairs(levels(process, times))
   f, g_squared = drift_and_diffusion(steps.now.t, process=process)
@@ -164,18 +166,20 @@ def predictor_corrector(
     size = 2 * jnp.square(signal_to_noise * _norm(noise, axis_name) / _norm(score, axis_name))
     return jnp.where(at.sigma > 0, x + size * score + jnp.sqrt(2 * size) * noise, x)
 
-  def advance(x: jax.Array, inputs: tuple[Step, jax.Array]) -> tuple[jax.Array, None]:
-    step, key = inputs
+  def advance(x: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
+    step, key_predict, key_correct = inputs
     mean, deviation = predict(x, denoise(x, step.now.t), step)
     # The last step, to data without noise, is to the mean.
     deviation = jnp.where(step.next.sigma > 0, deviation, 0)
-    x = mean + deviation * draw_noise(key, x, axis_name)
+    x = mean + deviation * draw_noise(key_predict, x, axis_name)
     if num_corrections:
-      keys = jax.random.split(jax.random.fold_in(key, 1), num_corrections)
+      keys = jax.random.split(key_correct, num_corrections)
       x, _ = jax.lax.scan(lambda x, key: (correct(x, step.next, key), None), x, keys)
     return x, None
 
-  inputs = pairs(levels(process, times)), jax.random.split(key, times.shape[0] - 1)
+  num_steps = times.shape[0] - 1
+  steps, of_corrections = pairs(levels(process, times)), jax.random.fold_in(key, num_steps)
+  inputs = steps, *(jax.random.split(k, num_steps) for k in (key, of_corrections))
   x, _ = jax.lax.scan(advance, x_init.astype(wide_dtype(x_init)), inputs)
   return x.astype(x_init.dtype)
 

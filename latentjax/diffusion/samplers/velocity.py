@@ -71,7 +71,7 @@ def velocity_flow(
 
   def euler_maruyama(z: jax.Array, inputs: tuple) -> tuple[jax.Array, None]:
     t, step, key = inputs
-    noise = jnp.asarray(scale) * jnp.sqrt(jnp.abs(step)) * draw_noise(key, z, axis_name)
+    noise = jnp.asarray(scale, z.dtype) * jnp.sqrt(jnp.abs(step)) * draw_noise(key, z, axis_name)
     return z + step * velocity(z, t) + noise, None
 
   inputs = times[:-1], jnp.diff(times), jax.random.split(key, times.shape[0] - 1)
@@ -89,4 +89,4 @@ def _check_times(times: ArrayLike, x_init: ArrayLike) -> jax.Array:
     steps = np.diff(np.asarray(times))
     if not (np.all(steps > 0) or np.all(steps < 0)):
       raise ValueError(f"times must fall or rise, got {times}")
-  return jnp.asarray(times, wide_dtype(times, x_init))
+  return jnp.asarray(times, wide_dtype(x_init))
