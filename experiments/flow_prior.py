@@ -11,7 +11,8 @@ target itself 1 - exp(-2) = 0.865); an auto-encoder's squared MMD to its target,
 at most 0.25, at squared error of the reconstruction at most 1.25 times as large.
 Protocol: a mixture of six normals in two dimensions, and one of eight normals in eight dimensions for the
 latents of scikit-learn's digits; velocities by small networks, which are then frozen.
-Time: about three minutes on one CPU core, three seeds.
+Note: after 2,500 steps of the flow, in place of 6,000, the correlation of the trained one was 0.896.
+Time: about five minutes on one CPU core, three seeds.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Config(harness.Config):
 
   steps: int = 1500
   """Of an auto-encoder."""
-  flow_steps: int = 2500
+  flow_steps: int = 6000
   """Of a flow."""
   seeds: int = 3
   schedule: str = "cosine"
