@@ -46,8 +46,8 @@ def red_diff_loss(
     (\alpha_t^2 C + \sigma_t^2 I)^{-1} \Big] (\mu - m)
 
   which in general is not the posterior's mean, for any lambda, unless C is a multiple of I: the divergence is
-  weighted over time. The paper's q(x) is a point here, its width 0, as in the authors' experiments. They average
-  over entries where this sums.
+  weighted over time. The paper's q(x) is a point here, its width 0, as in the authors' experiments. They
+  average over entries where this sums.
 
   Args:
     key: random key, the same on every device.
