@@ -81,9 +81,7 @@ def test_loss_history():
   new = score.LossHistoryState(losses, jnp.array([2, 2, 1]))
   assert (np.asarray(draw(KEY, new)[1]) == 1).all()
   spoilt = score.LossHistoryState(losses.at[1, 0].set(jnp.inf), jnp.full(3, 2))
-  assert (np.asarray(draw(KEY, spoilt)[1]) == 1).all(), (
-    "one overflow must not spoil all later weights"
-  )
+  assert (np.asarray(draw(KEY, spoilt)[1]) == 1).all(), "one overflow spoils all weights"
 
 
 def test_devices():
