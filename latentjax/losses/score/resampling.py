@@ -68,8 +68,8 @@ def loss_weighted_times(
     p_n = (1 - u) \frac{\sqrt{E[L_n^2]}}{\sum_m \sqrt{E[L_m^2]}} + \frac uN, \qquad w_n = \frac{1}{N p_n}
 
   with the mean over the history of interval n, uniform in an interval, and uniform in all of time until
-  every interval's history is full, and while a loss in it is not finite. The mean of w L has the expectation of L at uniform times, with less
-  variance where L depends on t.
+  every interval's history is full, and while a loss in it is not finite. The mean of w L has the
+  expectation of L at uniform times, with less variance where L depends on t.
 
   Args:
     key: random key, the same on every device.
