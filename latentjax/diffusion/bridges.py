@@ -186,7 +186,7 @@ def consecutive_bridge_loss(
   other = bridged(x, jnp.where(to_z, y, z), eps, t, scale=scale)
   given = predict_fn(x_t, other, place)
   check_alike(x.ndim, x=x, prediction=given)
-  error = jnp.square((x_t - x).astype(wide) - given.astype(wide))
+  error = jnp.square(x_t.astype(wide) - x.astype(wide) - given.astype(wide))
   deviation = jnp.asarray(scale, wide) * jnp.sqrt(t * (1 - t))
   weight = 1 / jnp.maximum(deviation, 1 / jnp.asarray(max_weight, wide))
   return weight * jnp.sum(error, axis=tuple(range(1, x.ndim)))
@@ -209,8 +209,9 @@ def consecutive_bridge(
     \hat x = x_t - f(x_t, x'_t, \pm t), \qquad x_s = x_t - \frac{t - s}{t} (x_t - \hat x) +
     c \sqrt{\frac{s (t - s)}{t}} \, \epsilon
 
-  The variances of N equal steps add up to less than c^2; a diffusion model starts with 1 and adds to it. The
-  authors' released sampler follows the bridge from z alone.
+  The variances of N equal steps add up to less than c^2; a diffusion model starts with 1 and adds to it. Each
+  bridge draws its own noise, as in the authors' code, although in the loss both have the same. The authors'
+  released sampler follows the bridge from z alone.
 
   Args:
     key: random key.

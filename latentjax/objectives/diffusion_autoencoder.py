@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_range, check_same_shape
+from latentjax.checks import check_range, check_same_shape, wide_dtype
 from latentjax.collectives import draw_rows
 from latentjax.densities import gaussian
 from latentjax.diffusion.processes import Process
@@ -246,7 +246,8 @@ def swycc(
     x_hat = decode_fn(params, encode_fn(params, x))
     check_same_shape(x=x, x_hat=x_hat)
     if distortion_fn is None:
-      distortion = jnp.mean(jnp.square(x - x_hat), axis=tuple(range(1, x.ndim)))
+      error = (x - x_hat).astype(wide_dtype(x, x_hat))
+      distortion = jnp.mean(jnp.square(error), axis=tuple(range(1, x.ndim)))
     else:
       distortion = distortion_fn(x, x_hat)
     return x_hat, jnp.asarray(init_weight) * distortion, {"distortion": distortion}

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_alike, check_choice, check_range
+from latentjax.checks import check_alike, check_choice, check_range, wide_dtype
 from latentjax.diffusion.processes import PREDICTIONS, Process, convert, noised
 from latentjax.diffusion.processes.predictions import draw_noise, prediction_of
 from latentjax.losses.distillation import repa_loss
@@ -79,7 +79,8 @@ def repa(
     predicted, projected = predict_fn(params, noised(x, eps, t, process=process), t, given)
     check_alike(x.ndim, x=x, prediction=predicted)
     wanted = prediction_of(x, eps, t, process=process, prediction=prediction)
-    denoising = jnp.mean(jnp.square(predicted - wanted))
+    error = predicted.astype(wide_dtype(predicted)) - wanted
+    denoising = jnp.mean(jnp.square(error))
     alignment = jnp.mean(repa_loss(projected, encode_fn(x)))
     metrics = {"denoising": denoising, "alignment": alignment}
     return denoising + weight * alignment, (model_state, metrics)

@@ -65,8 +65,11 @@ def test_consecutive_bridge_loss():
   def oracle(x, y, z):
     key_place, key_noise = jax.random.split(KEY)
     uniform = lambda key, shape: jax.random.uniform(key, shape, minval=-1, maxval=1)
-    place = np.float64(draw_rows(key_place, uniform, (B,)))
-    eps = np.float64(draw_noise(key_noise, jnp.zeros((B, D)), None))
+    drawn = lambda: (
+      draw_rows(key_place, uniform, (B,)),
+      draw_noise(key_noise, jnp.zeros((B, D)), None),
+    )
+    place, eps = map(np.float64, fast_jit(drawn)())
     losses = []
     for i, u in enumerate(place):
       near, far = (z[i], y[i]) if u > 0 else (y[i], z[i])
@@ -111,7 +114,7 @@ def test_frames_between_are_samples_of_the_posterior():
     both = bridges.consecutive_bridge(KEY, predict, y, z, times=times)
     return both, sampler.interpolate((), KEY, y, z, times=times)
 
-  (from_y, from_z), same = fast_jit(run)(y, z)
+  (from_y, from_z), same = jax.device_get(fast_jit(run)(y, z))
   for x in (from_y, from_z):
     assert abs(float(x.mean()) - 0.5) < 4 * deviation / np.sqrt(rows) + 0.01
     assert abs(float(x.std()) / deviation - 1) < 4 / np.sqrt(2 * rows) + 0.03

@@ -72,6 +72,29 @@ def test_one_loss_for_all_predictions(name):
   assert abs(found["eps"].mean() - expected.mean()) < 4 * error
 
 
+def test_times_at_the_ends_cost_what_their_limit_does():
+  """Samplers draw an exact 0 now and then: with a bounded weight no prediction is singular there."""
+  x, gamma, share = np.float32([[0.3, -0.8], [0.5, 0.2]]), 5.0, 0.25
+  ends = lambda key, *, batch_size, axis_name=None: jnp.array([0.0, 1.0])
+  last = processes.zero_terminal_snr(processes.vp_linear())
+
+  def loss(share, process, kind):
+    weight = partial(score.min_snr_weight, gamma=gamma)
+    given = {"process": process, "prediction": kind, "weighting": weight, "time_sampler": ends}
+    return score.denoising_loss(KEY, lambda z, t: share * z, x, **given)
+
+  flow = processes.rectified_flow()
+  cases = [(flow, kind) for kind in ("x0", "score", "eps")] + [(last, "eps")]
+  run = lambda share: [loss(share, *case) for case in cases]
+  found, slopes = fast_jit(lambda share: jax.jvp(run, (share,), (1.0,)))(share)
+  assert np.isfinite(found).all() and np.isfinite(slopes).all()
+  # The weight is min(SNR, gamma) on the error of x; without signal it is 1 and z is the noise.
+  clean = gamma * (1 - share) ** 2 * np.sum(x[0] ** 2)
+  np.testing.assert_allclose(found[0][0], clean, rtol=2e-3)
+  np.testing.assert_allclose(found[3][1], found[2][1], rtol=1e-3)
+  np.testing.assert_allclose(slopes[2][1], -2 * found[2][1] / (1 - share), rtol=1e-3)
+
+
 def test_variational_loss_and_learned_schedules():
   """The bound's diffusion term of a normal: by the closed form, and the same for any schedule."""
   ends = 5.0, -6.0
@@ -97,8 +120,6 @@ def test_variational_loss_and_learned_schedules():
 
 def test_flow_matching_and_gradients():
   x_0, x_1 = RNG.standard_normal((2, 8, 3)).astype(np.float32)
-  exact = score.flow_matching_loss(KEY, lambda z, t: jnp.asarray(x_1 - x_0), x_0, x_1)
-  np.testing.assert_allclose(exact, 0, atol=1e-10)
   process = processes.rectified_flow()
 
   def both(w):
@@ -108,8 +129,13 @@ def test_flow_matching_and_gradients():
     denoised = score.denoising_loss(KEY, predict, x_0, process=process, prediction="velocity")
     return jnp.mean(straight), jnp.mean(denoised)
 
-  run = fast_jit(lambda w: (both(w), jax.jacfwd(both)(w)))
-  values, slopes = run(0.3)
+  @fast_jit
+  def run(w):
+    exact = score.flow_matching_loss(KEY, lambda z, t: jnp.asarray(x_1 - x_0), x_0, x_1)
+    return exact, *jax.jvp(both, (w,), (1.0,))
+
+  exact, values, slopes = run(0.3)
+  np.testing.assert_allclose(exact, 0, atol=1e-10)
   assert all(np.isfinite(values))
   assert all(np.abs(slopes) > 1e-3)
 

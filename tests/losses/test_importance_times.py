@@ -79,7 +79,9 @@ def test_loss_history():
   inside = np.float64(times) * 3 - index
   assert abs(inside.mean() - 0.5) < 4 / np.sqrt(12 * 6000)
   new = score.LossHistoryState(losses, jnp.array([2, 2, 1]))
-  assert (draw(KEY, new)[1] == 1).all()
+  assert (np.asarray(draw(KEY, new)[1]) == 1).all()
+  spoilt = score.LossHistoryState(losses.at[1, 0].set(jnp.inf), jnp.full(3, 2))
+  assert (np.asarray(draw(KEY, spoilt)[1]) == 1).all(), "one overflow spoils all weights"
 
 
 def test_devices():

@@ -43,6 +43,14 @@ def test_subspace_denoising_loss():
   )
 
 
+def test_little_noise_keeps_its_digits():
+  """On a subspace what is left is the noise inside it, rho (1 - rho) R, and the shrinkage."""
+  on_line = np.float32([[3.0, 0.0]])
+  loss = subspace_denoising_loss(on_line, np.eye(2, dtype="f")[:, :, None], alpha=1.0, sigma=1e-4)
+  rest = 1e-8 / (1 + 1e-8)
+  np.testing.assert_allclose(loss, [9 * rest**2 + (1 - rest) * rest], rtol=1e-5)
+
+
 def test_one_subspace_is_that_of_the_principal_components():
   """At any time the gradient along the sphere vanishes there, and any other subspace costs more."""
   x = RNG.standard_normal((64, D)) * np.arange(1, D + 1)

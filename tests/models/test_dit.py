@@ -94,9 +94,9 @@ def test_values_and_gradients_however_the_blocks_run():
 
     return jax.grad(loss, has_aux=True)(params)
 
-  slope, (out, early) = fast_jit(lambda p: run(MODEL, p))(PARAMS)
   other = replace(MODEL, remat=True, unroll=2)
-  slope_2, (out_2, early_2) = fast_jit(lambda p: run(other, p))(PARAMS)
+  both = fast_jit(lambda p: [run(model, p) for model in (MODEL, other)])(PARAMS)
+  (slope, (out, early)), (slope_2, (out_2, early_2)) = jax.device_get(both)
   for i in range(B):
     expected = numpy_dit(PARAMS, X[i], T[i], LABELS[i], TOKENS[i], 2)
     np.testing.assert_allclose(out[i], expected[0], rtol=1e-4, atol=1e-4)
@@ -115,7 +115,7 @@ def test_at_first_blocks_are_the_identity_and_the_output_is_zero(key):
     out, first = MODEL.apply(params, X, T, LABELS, hidden=1)
     return params, out, first, MODEL.apply(params, X, T, LABELS, hidden=DEPTH)[1]
 
-  params, out, first, last = run(key)
+  params, out, first, last = jax.device_get(run(key))
   assert out.shape == X.shape and out.dtype == jnp.float32 and not np.any(out)
   np.testing.assert_array_equal(first, last)
   kernels = params["params"]["blocks"]["qkv"]["kernel"]
@@ -136,7 +136,7 @@ def test_conditions_and_low_precision():
     return rows, replace(model, dtype=jnp.bfloat16).apply(params, X, jnp.float32(0.5), vectors[:B])
 
   t = np.concatenate([np.full(B, 0.5), T, T]).astype(np.float32)
-  rows, low = run(params, t, np.concatenate([vectors, vectors, -vectors]))
+  rows, low = jax.device_get(run(params, t, np.concatenate([vectors, vectors, -vectors])))
   half, given, other = np.split(rows, 3)
   assert np.abs(given - other).max() > 0.01 and np.abs(given - half).max() > 0.01
   assert low.dtype == jnp.float32 and 0 < np.abs(half - low).max() < 0.1 * np.abs(half).max()

@@ -93,7 +93,7 @@ def test_a_new_network_puts_out_zero_and_nothing_else_is_zero(key):
     params = model.init(key, X, T)
     return params, model.apply(params, X, T)
 
-  params, out = run(key)
+  params, out = jax.device_get(run(key))
   assert out.shape == X.shape and out.dtype == jnp.float32 and not np.any(out)
   assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
   kernels = [a for path, a in jax.tree.leaves_with_path(params) if "kernel" in str(path[-1])]
@@ -114,14 +114,15 @@ def test_dependence_gradients_and_low_precision():
 
     return jax.grad(loss, has_aux=True)(params)
 
-  slope, out = run(params, LABELS, T, TOKENS)
+  slope, out = jax.device_get(run(params, LABELS, T, TOKENS))
   assert out.shape == X.shape
   for path, leaf in jax.tree.leaves_with_path(slope):
     assert np.isfinite(leaf).all() and np.any(leaf), path
   for args in ((0 * LABELS, T, TOKENS), (LABELS, 1 - T, TOKENS), (LABELS, T, -TOKENS)):
-    assert np.abs(run(params, *args)[1] - out).max() > 1e-3
+    assert np.abs(np.asarray(run(params, *args)[1]) - out).max() > 1e-3
 
   low = fast_jit(replace(MODEL, dtype=jnp.bfloat16).apply)(params, X, T, LABELS, tokens=TOKENS)
+  low = np.asarray(low)
   assert low.dtype == jnp.float32 and 0 < np.abs(low - out).max() < 0.1 * np.abs(out).max()
 
 

@@ -36,24 +36,25 @@ def model(**kwargs):
 
 def test_without_a_condition_it_is_the_mean_of_the_loss():
   objective = model(weighting=edm_weight, prediction="x0").objective
-  loss, (state, metrics) = fast_jit(objective)(PARAMS, 7, KEY, {"x": BATCH["x"]})
-  _, key = jax.random.split(KEY)
-  per_row = denoising_loss(
-    key,
-    lambda z, t: predict(PARAMS, z, t, None),
-    BATCH["x"],
-    process=trigonometric(),
-    prediction="x0",
-    weighting=edm_weight,
-  )
+
+  @fast_jit
+  def both(key, x):
+    _, key_loss = jax.random.split(key)
+    given = {"process": trigonometric(), "prediction": "x0", "weighting": edm_weight}
+    per_row = denoising_loss(key_loss, lambda z, t: predict(PARAMS, z, t, None), x, **given)
+    return objective(PARAMS, 7, key, {"x": x}), per_row
+
+  (loss, (state, metrics)), per_row = both(KEY, BATCH["x"])
   np.testing.assert_allclose(loss, np.mean(per_row) / D, rtol=1e-5)
   assert state == 7 and metrics == {}
 
 
 def test_dropped_conditions_train_the_null_class():
-  grad = lambda **kwargs: fast_jit(
-    jax.grad(model(condition="label", **kwargs).objective, has_aux=True)
-  )(PARAMS, (), KEY, BATCH)[0]["class"]
+  grad = lambda **kwargs: jax.device_get(
+    fast_jit(jax.grad(model(condition="label", **kwargs).objective, has_aux=True))(
+      PARAMS, (), KEY, BATCH
+    )
+  )[0]["class"]
   seen = np.isin(np.arange(CLASSES + 1), BATCH["label"])
   rows = lambda g: np.abs(g).max(axis=1) > 0
   np.testing.assert_array_equal(rows(grad()), seen)

@@ -54,6 +54,10 @@ def test_the_objective_is_the_flow_loss_and_the_alignment():
     clean, known = (fn(params, (), key, batch)[1][1] for fn in (clean, exact.objective))
     return loss, state, metrics, slope, clean, known, denoised, other
 
+  low = {"image": jnp.asarray(x, jnp.bfloat16)}
+  plain = lambda params, z, t, _: (params * z, jnp.stack([z, z], axis=1))
+  shape = jax.eval_shape(repa(plain, encode, process=process).objective, 0.5, (), key, low)
+  assert shape[0].dtype == shape[1][1]["denoising"].dtype == jnp.float32, "summed in bfloat16"
   loss, state, metrics, slope, clean, known, denoised, other = run(params)
   assert state == 7
   np.testing.assert_allclose(loss, metrics["denoising"] + 2 * metrics["alignment"], rtol=1e-6)

@@ -137,7 +137,7 @@ def noise_error_ratio(t: jax.Array, *, process: Process, prediction: str) -> jax
   """The error of eps, but for its sign, that comes of an error 1 of a prediction of this kind, shape of t."""
   alpha, sigma = process.alpha(t), process.sigma(t)
   if prediction == "eps":
-    return jnp.ones_like(alpha)
+    return jnp.ones_like(alpha)  # at alpha = 0 too
   if prediction == "score":
     return sigma
   a, b = _parts(prediction, t, alpha, sigma, process)

@@ -68,7 +68,8 @@ def consistency_training_loss(
       `transport.optimal_partners`; None: independent.
     teacher_fn: f at s; None: consistency_fn.
     metric: d, `(x, y) -> (B,)`.
-    weighting: w, `(t, s) -> (B,)`; None: the inverse step of the level.
+    weighting: w, `(t, s) -> (B,)`; None: the inverse step of the level, which is 0, and the function at t = 1
+      not trained, where alpha(1) is 0.
     time_sampler: `(key, *, batch_size, axis_name) -> t` in [0, 1), rounded to the interval [s, t]; None:
       `consistency_times`.
     denoising_weight: of the squared error to the data. Can be traced.
@@ -150,7 +151,8 @@ def consistency_distillation_loss(
     solver: "heun" or "euler".
     teacher_fn: f at s, such as the function with averaged parameters; None: consistency_fn.
     metric: d, `(x, y) -> (B,)`.
-    weighting: w, `(t, s) -> (B,)`; None: the inverse step of sigma / alpha.
+    weighting: w, `(t, s) -> (B,)`; None: the inverse step of sigma / alpha, which is 0, and the function at
+      t = 1 not trained, where alpha(1) is 0.
     time_sampler: `(key, *, batch_size, axis_name) -> t` in [0, 1), rounded to the interval [s, t].
     axis_name: mapped device axis over which the examples are split, inside `pmap` or `shard_map`.
 

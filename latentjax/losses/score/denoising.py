@@ -41,7 +41,8 @@ def denoising_loss(
 
   or, without a weighting, the error of the prediction itself, ||p - p_hat||^2: the simple loss of
   DDPM for eps, flow matching for the velocity. With a weighting every prediction has the same loss; the
-  error of eps is computed as a multiple of its own, so no end of time is singular for "v".
+  error of eps is computed as a multiple of its own. Times of exactly 0 and 1, which samplers draw now and
+  then and where such multiples can be 0 times infinity, are moved inside by half a unit in the last place.
 
   Args:
     key: random key, the same on every device.
@@ -207,12 +208,18 @@ def _error(
   check_float(x=x)
   x = jnp.asarray(x)
   key_time, key_noise = jax.random.split(key)
-  t = time_sampler(key_time, batch_size=x.shape[0], axis_name=axis_name)
+  t = _inside(time_sampler(key_time, batch_size=x.shape[0], axis_name=axis_name))
   eps = draw_noise(key_noise, x, axis_name)
   given = predict_fn(noised(x, eps, t, process=process), t)
   check_alike(x.ndim, x=x, prediction=given)
   wanted = prediction_of(x, eps, t, process=process, prediction=prediction)
   return t, _squared(given, wanted)
+
+
+def _inside(t: jax.Array) -> jax.Array:
+  """Times in (0, 1): uniform numbers of 23 bits are 0 once in eight million, and 0 times infinity is NaN."""
+  margin = 0.5 * jnp.finfo(t.dtype).eps
+  return jnp.clip(t, margin, 1 - margin)
 
 
 def _squared(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -68,8 +68,8 @@ def loss_weighted_times(
     p_n = (1 - u) \frac{\sqrt{E[L_n^2]}}{\sum_m \sqrt{E[L_m^2]}} + \frac uN, \qquad w_n = \frac{1}{N p_n}
 
   with the mean over the history of interval n, uniform in an interval, and uniform in all of time until
-  every interval's history is full. The mean of w L has the expectation of L at uniform times, with less
-  variance where L depends on t.
+  every interval's history is full, and while a loss in it is not finite. The mean of w L has the
+  expectation of L at uniform times, with less variance where L depends on t.
 
   Args:
     key: random key, the same on every device.
@@ -97,8 +97,9 @@ def loss_weighted_times(
   check_range(0.0, 1.0, uniform_share=uniform_share)
   count, length = state.losses.shape
   size = jnp.sqrt(jnp.mean(jnp.square(jax.lax.stop_gradient(state.losses)), axis=1))
-  # Losses that are all zero say nothing either.
-  known = jnp.all(state.num_seen >= length) & (jnp.sum(size) > 0)
+  # Losses that are all zero say nothing either, nor does one that is not finite.
+  total = jnp.sum(size)
+  known = jnp.all(state.num_seen >= length) & (total > 0) & jnp.isfinite(total)
   size = jnp.where(known, size, 1)
   p = (1 - uniform_share) * size / jnp.sum(size) + uniform_share / count
 

@@ -28,7 +28,7 @@ def subspace_denoising_loss(
     x: points, shape (B, D), centred.
     frames: U, orthonormal columns, shape (K, D, R); not checked.
     alpha: share of the data, shape () or (B,).
-    sigma: standard deviation of the noise, not negative, shape () or (B,).
+    sigma: standard deviation of the noise, not negative, shape () or (B,); not 0 where alpha is.
 
   Returns:
     Loss per point, shape (B,), float32 or wider. Gradient flows to all arguments, and to the frame of the
@@ -65,6 +65,10 @@ def subspace_denoising_loss(
   nearest = jnp.argmax(jnp.sum(jnp.square(inside), axis=-1), axis=-1)
   inside = jnp.take_along_axis(inside, nearest[:, None, None], axis=1)[:, 0]
   away = x - jnp.einsum("bdr,br->bd", frames[nearest], inside, precision="highest")
-  share = jnp.square(alpha) / (jnp.square(alpha) + jnp.square(sigma))
-  kept = jnp.square(1 - share) * jnp.sum(jnp.square(inside), axis=-1)
-  return jnp.sum(jnp.square(away), axis=-1) + kept + share * (1 - share) * frames.shape[-1]
+  total = jnp.square(alpha) + jnp.square(sigma)
+  share, rest = (
+    jnp.square(alpha) / total,
+    jnp.square(sigma) / total,
+  )  # 1 - share has no digits at sigma << 1
+  kept = jnp.square(rest) * jnp.sum(jnp.square(inside), axis=-1)
+  return jnp.sum(jnp.square(away), axis=-1) + kept + share * rest * frames.shape[-1]
