@@ -90,7 +90,8 @@ def check_kernel(
     rtol: tolerance of values in float32, relative to the element.
     atol: tolerance of values in float32, absolute.
   """
-  args = tuple(jnp.asarray(arg) for arg in args)
+  # In numpy: what is on a device would be cut into shards, reduced and compared by programs of its own.
+  args = tuple(np.asarray(jnp.asarray(arg)) for arg in args)
   kernel = Kernel(fn, key, kwargs or {}, _per_item(batch_axes, len(args)), out_axes)
   floating = [i for i, arg in enumerate(args) if jnp.issubdtype(arg.dtype, jnp.floating)]
   if differentiable is None:
@@ -104,7 +105,7 @@ def check_kernel(
 
   argnums = tuple(floating)
   run = fast_jit(_value_and_grads(kernel, argnums))
-  answer = run(*args)
+  answer = jax.device_get(run(*args))
   if oracle is not None:
     expected = oracle(*map(_widen, args), **kernel.kwargs) if callable(oracle) else oracle
     _assert_close("value against the oracle", answer[0], jax.tree.leaves(expected), rtol, atol)
@@ -166,7 +167,7 @@ def _check_float32_gradient(run: Callable, args: tuple, grads: list) -> None:
 def _check_low_precision_and_extremes(
   run: Callable, args: tuple, extreme: Sequence[Sequence], bfloat16: bool
 ) -> None:
-  extreme = [tuple(jnp.asarray(arg) for arg in point) for point in extreme]
+  extreme = [tuple(np.asarray(jnp.asarray(arg)) for arg in point) for point in extreme]
   for point in extreme:
     _assert_finite(f"extreme {point}", run(*point))
   if not bfloat16:
@@ -215,8 +216,8 @@ def _check_pmap(kernel: Kernel, args: tuple, argnums: tuple, expected: tuple, co
     return leaves, list(grads)
 
   devices = jax.devices()[:count]
-  leaves, grads = jax.pmap(local, AXIS, in_axes=(0, *in_axes), devices=devices)(
-    split_weights, *split_args
+  leaves, grads = jax.device_get(
+    jax.pmap(local, AXIS, in_axes=(0, *in_axes), devices=devices)(split_weights, *split_args)
   )
   out_axes = _per_item(kernel.out_axes, len(leaves))
   value = [_join(leaf, axis) for leaf, axis in zip(leaves, out_axes)]
