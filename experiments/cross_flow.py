@@ -10,9 +10,12 @@ z(a, other), minus that of captions that say so, at least -0.1.
 Protocol: 16 x 16 pictures of shapes by six attributes as 64 whitened principal components, captions with
 synonyms and fillers, which leave the exact place open, as counts of words. Networks are fully connected; the
 flow from noise has the condition in all layers. Guidance 2, 10 steps of Heun's method.
-Note: the first claim fails, the third narrowly. The abstract says that CrossFlow scales better with steps and
-size; here both are small. By Frechet distance its pictures are better than those of the flow from noise.
-Time: about three minutes on one CPU core, three seeds.
+Changed after a first run of 1,000 steps (attributes -0.09, edits -0.11): its source had shrunk to noise 0.02
+about means 0.2, for the flow alone would rather start in a point and the contrastive loss, of means, is blind
+to scale. As in the authors' code, that loss now takes latents as drawn and the divergence is a sum.
+Note: the first claim still fails, by what the network fits: latents tell all attributes (`of_source`), and
+the exact flow of training pairs keeps all. 875 steps give CrossFlow 0.86, 2,000 0.89; noise has 0.98 early.
+Time: about three minutes on one CPU core, two seeds.
 """
 
 from __future__ import annotations
@@ -48,20 +51,17 @@ TEXT, ALIGN = MLP(2 * DIM, (192,)), MLP(DIM, (128,))
 class Config(harness.Config):
   """Flags of this experiment."""
 
-  steps: int = 1000
+  steps: int = 2000
   batch_size: int = 128
-  seeds: int = 3
+  seeds: int = 2
   schedule: str = "cosine"
   learning_rate: float = 2e-3
   ema_decay: float | None = 0.99
+  kl_weight: float = 1e-2
   guidance: float = 2.0
-  """Scale of guidance."""
   num_steps: int = 10
-  """Of the sampler."""
   num_train: int = 20_000
-  """Captioned pictures."""
   num_samples: int = 500
-  """Of each kind."""
 
 
 class Test(NamedTuple):
@@ -88,9 +88,9 @@ class Method(NamedTuple):
 
 def init(network: denoising.Network, key: jax.Array) -> tuple[Any, Any]:
   """Parameters of the text's network and the flow's, and of features for the contrastive loss."""
-  keys = jax.random.split(key, 3)
-  text, align = TEXT.init(keys[0], jnp.zeros((1, WORDS))), ALIGN.init(keys[2], jnp.zeros((1, DIM)))
-  return {"text": text, "flow": network.init_fn(keys[1]), "align": align}, ()
+  text, flow, align = jax.random.split(key, 3)
+  kept = {"text": TEXT.init(text, jnp.zeros((1, WORDS))), "flow": network.init_fn(flow)}
+  return kept | {"align": ALIGN.init(align, jnp.zeros((1, DIM)))}, ()
 
 
 def flow(config: Config, denoise_fn: Any, start: jax.Array) -> jax.Array:
@@ -108,6 +108,7 @@ def crossing(config: Config, *, variational: bool) -> Method:
     partial(encode, variational),
     lambda params, z, t, c: network.predict_fn(params["flow"], z, t, c),
     align_fn=lambda params, x: ALIGN.apply(params["align"], x),
+    kl_weight=config.kl_weight,
     axis_name=config.axis_name,
   )
 
@@ -128,20 +129,10 @@ def from_noise(config: Config) -> Method:
     known = jnp.any(text > 0, axis=1, keepdims=True)
     return network.predict_fn(params["flow"], z, t, known * TEXT.apply(params["text"], text))
 
-  model = diffusion(
-    predict_fn,
-    process=rectified_flow(),
-    prediction="velocity",
-    condition="text",
-    null_condition=np.zeros(WORDS),
-    axis_name=config.axis_name,
-  )
-
-  def sample(params: Any, start: tuple[jax.Array, jax.Array]) -> jax.Array:
-    noise, text = start
-    given = lambda z, t, paired: model.denoise(params, z, t, paired * text)
-    return flow(config, given, noise)
-
+  kind = {"process": rectified_flow(), "prediction": "velocity", "axis_name": config.axis_name}
+  model = diffusion(predict_fn, condition="text", null_condition=np.zeros(WORDS), **kind)
+  given = lambda params, text, z, t, paired: model.denoise(params, z, t, paired * text)
+  sample = lambda params, start: flow(config, partial(given, params, start[1]), start[0])
   draw = lambda params, key, text: (jax.random.normal(key, (len(text), DIM)), text)
   return Method(partial(init, network), model.objective, draw, sample)
 
@@ -157,6 +148,18 @@ def measure(config: Config, method: Method, test: Test, read: Any, params: Any) 
     "frechet": frechet_distance(x, test.components.encode(others)),
     "images": images[:12],
   }
+
+
+def source(config: Config, method: Method, test: Test, read: Any, params: Any) -> dict[str, Any]:
+  """What the nearest mean of latents as drawn tells, which bounds pictures; their noise and means."""
+  known, made = np.repeat(captions.ALL, 20, axis=0), test.made.attributes
+  text = [captions.count_words(captions.write(a, seed=6)) for a in (known, made)]
+  z, other = (method.draw(params, jax.random.key(6 + i), text) for i, text in enumerate(text))
+  mean, centres = encode(False, params, text[0])[0], z.reshape(len(captions.ALL), 20, DIM).mean(1)
+  unit = jnp.std(z - jnp.repeat(centres, 20, axis=0), axis=0)
+  nearest = jnp.argmin(jnp.sum(jnp.square((other[:, None] - centres) / unit), axis=2), axis=1)
+  spread = {"noise": jnp.std(z - mean), "means": jnp.std(mean - jnp.mean(mean, axis=0))}
+  return spread | {"of_source": jnp.mean(jnp.asarray(captions.ALL)[nearest] == made)}
 
 
 def edit(config: Config, method: Method, test: Test, read: Any, params: Any) -> dict[str, Any]:
@@ -176,36 +179,32 @@ def run(config: Config) -> Outcome:
   known = captions.make_captioned(config.num_train, seed=1)
   components = fit_components(known.image, DIM)
   test = Test(captions.make_captioned(2 * config.num_samples, seed=2), components)
-  read = fit_attributes(
-    jax.random.key(4),
-    jnp.asarray(known.image),
-    jnp.asarray(known.attributes),
-    num_values=captions.NUM_VALUES,
-    hidden=64,
-    steps=500,
-  )
-  variational, deterministic = (crossing(config, variational=v) for v in (True, False))
-  methods = {"CrossFlow": variational, "deterministic": deterministic, "noise": from_noise(config)}
-  dataset = data.load(
-    {"image": components.encode(known.image), "text": captions.count_words(known.text)}
-  )
+  pairs, values = map(jnp.asarray, (known.image, known.attributes)), captions.NUM_VALUES
+  read = fit_attributes(jax.random.key(4), *pairs, num_values=values, hidden=64, steps=500)
+  methods = {
+    "CrossFlow": (crossing(config, variational=True), (measure, source, edit)),
+    "deterministic": (crossing(config, variational=False), (measure, source)),
+    "noise": (from_noise(config), (measure,)),
+  }
+  text = captions.count_words(known.text)
+  dataset = data.load({"image": components.encode(known.image), "text": text})
   found: dict[str, Any] = {}
-  for name, method in methods.items():
+  for name, (method, judges) in methods.items():
     run = method.objective, method.init_fn, config.optimizer(), dataset, config
     state = train(*run, config.folder / name, name=name).state
-    for judge in (measure, edit) if name == "CrossFlow" else (measure,):
+    for judge in judges:
       seen = config.each_seed(partial(judge, config, method, test, read))(state.eval_params)
       found[name] = found.get(name, {}) | jax.tree.map(np.asarray, seen)
   real = np.mean(read(jnp.asarray(test.made.image)) == test.made.attributes.T)
   rows = {"real": test.made.image[:12]} | {name: v["images"][0] for name, v in found.items()}
   rows |= {f"edit: {name}": x[0] for name, x in found["CrossFlow"]["edits"].items()}
-  path, labels = config.folder / "samples.png", list(rows)
-  pictures.image_grid(path, list(rows.values()), title="Captions", labels=labels)
+  path, grid = config.folder / "samples.png", list(rows.values())
+  pictures.image_grid(path, grid, title="Captions", labels=list(rows))
   return outcome(found, float(real))
 
 
 def outcome(found: dict[str, Any], real: float) -> Outcome:
-  """Claims and details."""
+  """The verdict."""
   own = found["CrossFlow"]
   more = own["accuracy"] - found["noise"]["accuracy"]
   worse = found["deterministic"]["frechet"] / own["frechet"]
@@ -215,7 +214,8 @@ def outcome(found: dict[str, Any], real: float) -> Outcome:
     ("Frechet distance, deterministic encoder over variational", 1.2, worse, 0.0),
     ("attributes after an edit, by arithmetic minus by the caption", -0.1, edit, 0.0),
   ]
-  kept = {name: {k: v[k].tolist() for k in ("accuracy", "frechet")} for name, v in found.items()}
+  plain = ("accuracy", "frechet", "of_source", "noise", "means")
+  kept = {name: {k: v[k].tolist() for k in plain if k in v} for name, v in found.items()}
   return Outcome(
     [
       Claim(what, value, seen, "Liu et al. 2024, abstract", "at least", tolerance=slack, unit="")

@@ -45,9 +45,10 @@ def cross_flow(
 ) -> CrossFlowModel:
   """Flow matching from a variational encoder of the source, which is trained with it.
 
-  The loss is the flow's, per entry, plus kl_weight times the divergence, per entry, plus align_weight
-  times the contrastive loss between the source's latents and features of the data, which keeps what the
-  source says in the latent.
+  The loss is the flow's, per entry, plus kl_weight times the divergence, in nats, plus align_weight
+  times the contrastive loss between the source's latents as drawn and features of the data, which keeps
+  what the source says in the latent in spite of its noise. The flow alone would rather start in a point,
+  from which z_t / (1 - t) is the data: only the divergence keeps the source wide.
 
   Args:
     encode_fn: `(params, y) -> (mean, log_scale)` of q(z | y), each of the shape of the data (B, ...);
@@ -56,7 +57,7 @@ def cross_flow(
       belong together.
     align_fn: `(params, x) -> features` of the data, (B, D) with D entries of a latent; None: no
       contrastive loss.
-    kl_weight: not negative. Can be traced.
+    kl_weight: of the sum over a latent's entries, as in the authors' code; not negative. Can be traced.
     align_weight: not negative. Can be traced.
     logit_scale: of the contrastive loss, positive. Can be traced.
     drop_rate: see `cross_flow_loss`.
@@ -95,11 +96,10 @@ def cross_flow(
       time_sampler=time_sampler,
       axis_name=axis_name,
     )
-    size = x.size / x.shape[0]
-    metrics = {name: jnp.mean(part) / size for name, part in parts._asdict().items()}
+    metrics = {"flow": jnp.mean(parts.flow) / (x.size / x.shape[0]), "kl": jnp.mean(parts.kl)}
     loss = metrics["flow"] + kl_weight * metrics["kl"]
     if align_fn is not None:
-      pair = l2_normalize(align_fn(params, x)), l2_normalize(mean.reshape(len(x), -1))
+      pair = l2_normalize(align_fn(params, x)), l2_normalize(parts.source.reshape(len(x), -1))
       metrics["align"] = jnp.mean(clip_loss(*pair, logit_scale=logit_scale, axis_name=axis_name))
       loss += align_weight * metrics["align"]
     return loss, (model_state, metrics)

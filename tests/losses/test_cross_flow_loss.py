@@ -54,6 +54,9 @@ def test_partners_velocities_and_moments():
   np.testing.assert_allclose(straight, 0, atol=1e-10)
   kl = 0.5 * np.sum(mean**2 + np.exp(2 * log_scale) - 1 - 2 * log_scale, axis=1)
   np.testing.assert_allclose(noisy.kl[:8], kl, rtol=1e-5)
+  noise = np.float64((noisy.source - tile(mean)) / np.exp(tile(log_scale)))
+  moments = [np.mean(noise), np.mean(noise**2)]
+  np.testing.assert_allclose(moments, [0, 1], atol=4 * np.sqrt(2 / noise.size))
   flow = np.float64(noisy.flow).reshape(4000, 8)
   own, other = (np.sum((mean - v) ** 2 + np.exp(2 * log_scale), 1) for v in (x, before))
   error = flow.std(0) / np.sqrt(4000)

@@ -17,15 +17,17 @@ __all__ = ["CrossFlowLoss", "cross_flow_loss"]
 
 
 class CrossFlowLoss(NamedTuple):
-  """The parts of the loss, each of shape (B,).
+  """The parts of the loss, and where the flow started.
 
   Attributes:
-    flow: squared error of the velocity, summed over its entries.
-    kl: KL(q(z | y) || N(0, I)) in nats; 0 for an encoder without noise.
+    flow: squared error of the velocity, summed over its entries, shape (B,).
+    kl: KL(q(z | y) || N(0, I)) in nats, shape (B,); 0 for an encoder without noise.
+    source: z, which a contrastive loss takes, the shape of the data.
   """
 
   flow: jax.Array
   kl: jax.Array
+  source: jax.Array
 
 
 def cross_flow_loss(
@@ -66,7 +68,8 @@ def cross_flow_loss(
       neither the noise nor the row before depends on how.
 
   Returns:
-    CrossFlowLoss, float32 or wider. Gradient flows to what velocity_fn holds, to x, mean and log_scale.
+    CrossFlowLoss, its parts float32 or wider. Gradient flows to what velocity_fn holds, to x, mean and
+    log_scale.
 
   Raises:
     TypeError: if an array is not floating point.
@@ -102,8 +105,8 @@ def cross_flow_loss(
     axis_name=axis_name,
   )
   if log_scale is None:
-    return CrossFlowLoss(flow, jnp.zeros_like(flow))
-  return CrossFlowLoss(flow, gaussian.kl_standard(mean, log_scale, event_ndim=x.ndim - 1))
+    return CrossFlowLoss(flow, jnp.zeros_like(flow), z)
+  return CrossFlowLoss(flow, gaussian.kl_standard(mean, log_scale, event_ndim=x.ndim - 1), z)
 
 
 def _row_before(x: jax.Array, axis_name: str | None) -> jax.Array:
