@@ -1,13 +1,14 @@
 """InfoMEC: modularity, compactness and explicitness of a code whose true factors are known."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float
+from latentjax.checks import check_choice, check_float, check_positive_int
 from latentjax.metrics._within_labels import check_key_range
 from latentjax.metrics.discrete_information import (
   check_codes,
@@ -103,7 +104,22 @@ def infomec(
   References:
     Hsu et al., Disentanglement via Latent Quantization, 2023. arXiv:2305.18378
   """
-  z, v, num_values = _check(codes, factors, num_values, num_codes, axis_name)
+  check_choice(("logistic", "linear"), probe=probe)
+  check_positive_int(num_neighbours=num_neighbours, num_steps=num_steps)
+  checked = _check(codes, factors, num_values, num_codes, axis_name)
+  return _infomec(*checked, num_codes, num_neighbours, probe, num_steps)
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))
+def _infomec(
+  z: jax.Array,
+  v: jax.Array,
+  num_values: int,
+  num_codes: int | None,
+  num_neighbours: int,
+  probe: str,
+  num_steps: int,
+) -> InfoMEC:
   if num_codes is None:
     information = information_of_numbers(v, z, num_values, num_neighbours)
     features, share = z, 0.05
