@@ -104,7 +104,7 @@ def run(config: Config) -> Outcome:
   agreement = jax.jit(lambda means, kl: udr(means, kl=kl).scores)
 
   def measure(params: Any) -> dict[str, list[float]]:
-    found, means, kl = of_seeds(examples, params)
+    found, means, kl = of_seeds(examples, jax.device_get(params))  # off the mesh: one program
     found |= {"udr": agreement(means, kl)}
     return {name: np.round(np.asarray(v, np.float64), 5).tolist() for name, v in found.items()}
 
