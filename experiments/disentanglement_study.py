@@ -17,8 +17,11 @@ that five of the paper's six strengths of every method carry over; ten latents; 
 Shares of variance are without the bias of few seeds. A killed run goes on in the group of seeds it was at,
 and processes that share a workdir can be given a part of the methods each.
 (With turned sprites and 64 / 16 squared, first scores were hardly above those of untrained networks.)
-Note: one data set, and 1,500 steps of a small fully connected network for 300,000 of a convolutional one.
-Time: about half an hour on one CPU core.
+Found: confirmed but for the shares: the seed has 77 % of the variance, the method 7 %. On one data set 1,500
+steps of a small fully connected network, for 300,000 of a convolutional one, barely disentangle (MIG 0.04 to
+0.09 by method, untrained 0.02; the best model 0.33). Two claims hold as means of opposites: UDR correlates by
+0.35 with DCI and by -0.35 with the BetaVAE score, KL by -0.33 with MIG and by 0.56 with the BetaVAE score.
+Time: 35 minutes of a busy core, four of the thirty groups by a second process.
 """
 
 from __future__ import annotations
@@ -55,6 +58,7 @@ FUNCTIONS = (
   "data.factors.sprites",
 )
 QUICK = {"steps": 20, "seeds": 2, "strengths": 2, "hidden": 16, "num_examples": 400}
+QUICK |= {"methods": "beta_vae,factor_vae,dip_vae_i"}
 AGREEING = ("beta_vae_score", "factor_vae_score", "mig", "dci_disentanglement", "sap")
 PAPERS_SIX = (*AGREEING, "modularity")
 BLIND = ("log_likelihood", "elbo", "kl", "tc_sampled", "tc_mean")
@@ -154,7 +158,8 @@ def report(
     "untrained": untrained,
     "scores": {m: {n: scores[n][i].tolist() for n in order} for i, m in enumerate(methods)},
   }
-  whole = methods == list(STRENGTHS) and (config.strengths == 5 or config.quick)
+  whole = methods == list(STRENGTHS) and config.strengths == 5
+  whole |= config.quick and "dip_vae_i" in methods
   return Outcome(claims(scores, methods) if whole else [], details)
 
 
