@@ -36,8 +36,8 @@ class Config(vae_mlp.Config):
   """Which sides, in this order; also there: torch_fused."""
   check_steps: int = 200
   """Steps after which the sides' losses are compared."""
-  fused_steps: int | None = None
-  """Steps per compiled call of our side; None: its default."""
+  fused_steps: int | None = 10
+  """Steps per compiled call of our side, written out; its default is one at a time, which compiles faster."""
   record: bool = False
   """Write the result to experiments/results/bench/vae_conv.json."""
 

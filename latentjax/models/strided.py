@@ -1,8 +1,8 @@
 """Convolutions that halve and double a feature map, computed as the platform does it fastest.
 
-On CPUs XLA convolves more slowly than it multiplies matrices, and far more slowly inside a loop; there both
-are products of patches with a matrix. Elsewhere they are XLA's convolutions. The platform is the one that
-the program is compiled for, not the one that it is traced on.
+On CPUs XLA convolves few channels, and upsamples, more slowly than it multiplies matrices; there those are
+products of patches with a matrix. Elsewhere all are XLA's convolutions. The platform is the one that the
+program is compiled for, not the one that it is traced on.
 """
 
 from typing import Any
@@ -16,6 +16,9 @@ from latentjax.models.heads import glorot
 
 __all__ = ["DoublingTranspose", "HalvingConv"]
 
+FEW = (
+  8  # channels, below which the patches are small: from 32 on they were slower than a convolution
+)
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -30,7 +33,10 @@ class HalvingConv(nn.Module):
     kernel = self.param("kernel", glorot, (4, 4, x.shape[-1], self.channels))
     bias = self.param("bias", nn.initializers.zeros, (self.channels,))
     x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-    h = lax.platform_dependent(x, kernel, cpu=halve_by_patches, default=halve)
+    if x.shape[-1] >= FEW:
+      h = halve(x, kernel)
+    else:
+      h = lax.platform_dependent(x, kernel, cpu=halve_by_patches, default=halve)
     return h + bias.astype(self.dtype)
 
 
@@ -72,7 +78,7 @@ def halve_by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
   # Pairs of pixels along both axes become channels; a patch is 2 x 2 of those.
   x = x.reshape(batch_size, rows + 1, 2, columns + 1, 2, in_channels)
   x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch_size, rows + 1, columns + 1, 4 * in_channels)
-  return corners(x) @ by_phase(kernel).reshape(16 * in_channels, -1)
+  return product(corners(x), by_phase(kernel).reshape(16 * in_channels, -1))
 
 
 def double_by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -86,17 +92,18 @@ def double_by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
   phases = by_phase(kernel)  # (2, 2, 2, 2, C, O): taps, then phases
   out_channels = kernel.shape[-1]
   if 4 * out_channels < in_channels:
-    given = jnp.einsum("bhwc,tupqco->bhwtupqo", x, phases)
+    given = product(x, phases.transpose(4, 2, 3, 0, 1, 5).reshape(in_channels, -1))
+    given = given.reshape(batch_size, height, width, 2, 2, 2, 2, out_channels)
     given = jnp.pad(given, ((0, 0), (1, 1), (1, 1)) + ((0, 0),) * 5)
     place = lambda p, q: sum(
-      given[:, t + p : t + p + height, u + q : u + q + width, t, u, p, q]
+      given[:, t + p : t + p + height, u + q : u + q + width, p, q, t, u]
       for t in range(2)
       for u in range(2)
     )
   else:
     matrix = phases.transpose(0, 1, 4, 2, 3, 5).reshape(4 * in_channels, 4 * out_channels)
     patches = corners(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
-    h = (patches @ matrix).reshape(batch_size, height + 1, width + 1, 2, 2, out_channels)
+    h = product(patches, matrix).reshape(batch_size, height + 1, width + 1, 2, 2, out_channels)
     place = lambda p, q: h[:, p : p + height, q : q + width, p, q]
   h = jnp.stack([jnp.stack([place(p, q) for q in range(2)], 3) for p in range(2)], 2)
   return h.reshape(batch_size, 2 * height, 2 * width, out_channels)
@@ -105,6 +112,11 @@ def double_by_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def corners(x: jax.Array) -> jax.Array:
   """Every place with its neighbours to the right, below and both, (B, H - 1, W - 1, 4 C)."""
   return jnp.concatenate([x[:, :-1, :-1], x[:, :-1, 1:], x[:, 1:, :-1], x[:, 1:, 1:]], axis=-1)
+
+
+def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
+  """The last axis of x times a matrix; as one product of two matrices, which is faster than of more axes."""
+  return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
 
 
 def by_phase(kernel: jax.Array) -> jax.Array:
