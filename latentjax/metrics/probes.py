@@ -292,28 +292,31 @@ def _small_hessian(x: jax.Array, penalty: jax.Array) -> Callable[[jax.Array], He
   squares = (x[upper[0]] * x[upper[1]]).T / num_rows
 
   def of(probs: jax.Array) -> Hessian:
-    shape, size = (len(probs), num_features), len(probs) * num_features
-    a, b = np.triu_indices(len(probs))
-    pairs = probs[a] * jnp.where((a == b)[:, None], 1 - probs[a], -probs[b])
-    blocks = _product(pairs, squares)[_pair_of(len(probs))][:, :, _pair_of(num_features)]
-    whole = blocks.transpose(0, 2, 1, 3).reshape(size, size) + jnp.diag(
-      jnp.tile(penalty, len(probs))
-    )
+    num_classes, size = len(probs), len(probs) * num_features
+    a, b = np.triu_indices(num_classes, 1)
+    mixed = jnp.pad(_product(probs[a] * probs[b], squares), ((0, 1), (0, 0)))
+    mixed = mixed[_pair_of(num_classes, 1)][:, :, _pair_of(num_features, 0)]
+    # p (1 - p) is what the other classes have in common with a class, also where 1 - p would round.
+    own = jnp.sum(mixed, axis=1) + jnp.diag(penalty)
+    whole = jnp.eye(num_classes, dtype=x.dtype)[:, :, None, None] * own[:, None] - mixed
+    whole = whole.transpose(0, 2, 1, 3).reshape(size, size)
     diagonal = jnp.diag(whole)
     # Rounding must leave it definite, and a class or feature without examples needs a number.
     ridge = jnp.where(diagonal > 0, 4 * size * jnp.finfo(x.dtype).eps * diagonal, 1)
     factor = jax.scipy.linalg.cho_factor(whole + jnp.diag(ridge))
-    hessian = lambda v: _product(whole, v.ravel()).reshape(shape)
-    return hessian, lambda v: jax.scipy.linalg.cho_solve(factor, v.ravel()).reshape(shape)
+    shaped = lambda v: v.reshape(num_classes, num_features)
+    hessian = lambda v: shaped(_product(whole, v.ravel()))
+    return hessian, lambda v: shaped(jax.scipy.linalg.cho_solve(factor, v.ravel()))
 
   return of
 
 
-def _pair_of(count: int) -> np.ndarray:
-  """Place of every pair among those in order, shape (count, count)."""
-  place = np.zeros((count, count), int)
-  place[np.triu_indices(count)] = np.arange(count * (count + 1) // 2)
-  return np.maximum(place, place.T)
+def _pair_of(count: int, offset: int) -> np.ndarray:
+  """Place of every pair among those at least offset apart, in order; for others the place after all."""
+  upper = np.triu_indices(count, offset)
+  place = np.full((count, count), len(upper[0]))
+  place[upper] = np.arange(len(upper[0]))
+  return np.minimum(place, place.T)
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -1,6 +1,7 @@
 """Every disentanglement score of a code at once, as studies of many models report them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +77,7 @@ def disentanglement_report(
       Representations, 2019. arXiv:1811.12359
   """
   key_beta, key_factor = jax.random.split(key)
-  values = {"num_values": num_values}
+  values: dict[str, Any] = {"num_values": num_values}
   judged = values | {"test_codes": test_codes, "test_factors": test_factors}
   trees = dci(codes, factors, num_stages=num_stages, **judged)
   shared = infomec(codes, factors, **values)
