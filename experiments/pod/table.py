@@ -132,7 +132,7 @@ def rows(name: str, config: Config) -> Any:
         "batch_per_chip": call.config.batch_size // count,
         **{f: getattr(found, f) for f in ("params", "opt_state", "model_state", "data")},
         **{f: getattr(found, f) for f in ("temporaries", "memory", "sent", "flops")},
-        "collectives": len(found.collectives),
+        "collectives": sent_by_kind(found.collectives),
         "seconds": least.seconds,
         "bound": least.bound,
         "utilisation": least.utilisation,
@@ -142,6 +142,14 @@ def rows(name: str, config: Config) -> Any:
         "compile_seconds": round(found.compile_seconds, 1),
         "versions": {p: importlib.metadata.version(p) for p in ("jax", "libtpu")},
       }
+
+
+def sent_by_kind(exchanged: Sequence[Any]) -> dict[str, float]:
+  """Bytes that leave a chip by each kind of collective."""
+  return {
+    kind: sum(c.sent for c in exchanged if c.kind == kind)
+    for kind in sorted({c.kind for c in exchanged})
+  }
 
 
 def flat(values: dict[int, float]) -> bool:
