@@ -143,7 +143,9 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-  return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+  line = (str(error).strip() or type(error).__name__).splitlines()[0]
+  line = line.partition(" [")[0]  # where TensorStore begins a page about itself
+  return line if len(line) <= 400 else f"{line[:200]} ... {line[-200:]}"
 
 
 def _digest(meta: dict[str, Any]) -> str:

@@ -79,7 +79,10 @@ def test_folder_that_cannot_be_written(finished, tmp_path):
   for folder in (tmp_path / "new", tmp_path / "old"):
     if folder.name == "old":
       shutil.copytree(finished[0], folder)
-    with largest_file(0), pytest.raises(training.WorkdirError, match=r"(new|old) cannot be written"):
+    with (
+      largest_file(0),
+      pytest.raises(training.WorkdirError, match=r"(new|old) cannot be written"),
+    ):
       problem.run(folder)
     assert not list(folder.glob(".*.tmp"))
   check_ends_alike(tmp_path / "new", finished, 40)
