@@ -105,8 +105,10 @@ def train(
 
   Raises:
     ValueError: if the config does not fit the devices or the data.
-    WorkdirError: if the folder belongs to another run or is in use; nothing is changed then.
-    CheckpointError: if there are checkpoints and none can be read; nothing is changed then.
+    WorkdirError: if the folder belongs to another run or is in use, nothing is changed then; or if it
+      cannot be written.
+    CheckpointError: if there are checkpoints and none can be read, nothing is changed then; or if one
+      cannot be written, because the disk is full, say.
     NonFiniteError: naming the step, the metric and the last good checkpoint.
     Preempted: after SIGTERM, once the state is saved.
   """
@@ -164,7 +166,6 @@ def _prepare(
   )
   main = jax.process_index() == 0
   if main:
-    folder.mkdir(parents=True, exist_ok=True)
     stack.enter_context(workdir.lock(folder))
     about = {"versions": versions(), "flags": dataclasses.asdict(config)}
     workdir.claim(folder, {"name": name, **config.identity()}, about)
@@ -175,7 +176,7 @@ def _prepare(
     abstract, mesh, rules=rules or config.sharding, stacked=config.stacked
   )
   manager = checkpoint.open_checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
-  stack.callback(manager.close)
+  stack.callback(checkpoint.close, manager)
   found = checkpoint.restore_latest(manager, _saved(abstract, shardings, keys, mesh))
   start = 0 if found is None else found.step
   feed = make_feed(dataset, mesh, config, start_step=start)
@@ -222,10 +223,10 @@ def _advance(run: _Run, config: TrainConfig, evaluate: EvalFn | None) -> TrainRe
       meta = {"feed": run.feed.state(last), "versions": versions()}
       checkpoint.save(run.manager, last, {"train": state, "key": run.key_data}, meta)
     if stopping:
-      run.manager.wait_until_finished()
+      checkpoint.finish(run.manager)
       raise Preempted(0)
   clock.pause(state)
-  run.manager.wait_until_finished()
+  checkpoint.finish(run.manager)
   examples = clock.steps * config.batch_size * config.seeds
   return TrainResult(
     state,
@@ -344,7 +345,7 @@ def _finite_arrays(state: PyTree) -> PyTree:
 
 
 def _non_finite(step: int, what: str, manager: ocp.CheckpointManager) -> NonFiniteError:
-  manager.wait_until_finished()
+  checkpoint.finish(manager)
   good = manager.latest_step()
   where = f"{manager.directory}/{good}" if good is not None else "none was saved yet"
   return NonFiniteError(f"step {step}: {what}. Last good checkpoint: {where}")

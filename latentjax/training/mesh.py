@@ -32,6 +32,8 @@ def initialize_distributed(
   coordinator_address: str | None = None,
   num_processes: int | None = None,
   process_id: int | None = None,
+  *,
+  heartbeat_timeout_s: int = 100,
 ) -> None:
   """Join the other processes of a multi-host run; call it before anything touches a device.
 
@@ -39,10 +41,17 @@ def initialize_distributed(
     coordinator_address: `host:port` of process 0. None: from the environment (TPU pods, SLURM, ...).
     num_processes: how many processes there are; None with a coordinator from the environment.
     process_id: which of them this one is.
+    heartbeat_timeout_s: a process that was silent for so many seconds is taken for dead, and the others
+      end with an error that names it.
   """
   # On CPU the processes talk through gloo; elsewhere the setting is not looked at.
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
-  jax.distributed.initialize(coordinator_address, num_processes, process_id)
+  jax.distributed.initialize(
+    coordinator_address,
+    num_processes,
+    process_id,
+    heartbeat_timeout_seconds=heartbeat_timeout_s,
+  )
 
 
 def make_mesh(
