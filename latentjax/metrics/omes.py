@@ -153,7 +153,7 @@ def omes(
 
   def pool(score: jax.Array) -> jax.Array:
     if pooling == "max":
-      return jnp.max(jnp.where(keep[:, None], s * score, -jnp.inf), axis=0)
+      return jnp.max(s * score, axis=0)  # at least 0, the value of what does not count
     total = jnp.sum(s, axis=0)
     return jnp.sum(jnp.square(s) * score, axis=0) / jnp.where(total > 0, total, 1)
 

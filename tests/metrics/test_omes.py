@@ -49,7 +49,7 @@ def test_scores_are_those_of_the_loops(pooling):
     np.testing.assert_allclose(run(s, alpha, everything), scores(s, alpha, pooling), atol=1e-5)
   some = np.array([True, False, True, True])
   np.testing.assert_allclose(run(s, 0.5, some), scores(s[some], 0.5, pooling), atol=1e-5)
-  assert not np.any(run(0 * s, 0.5, everything))
+  assert not np.any(run(0 * s, 0.5, everything)) and not np.any(run(s, 0.5, ~everything))
 
 
 def test_ideal_shared_and_split():
