@@ -12,6 +12,7 @@ from latentjax.metrics.probes import (
   check_finite,
   check_same_rows,
   logistic_probe,
+  nan_unless_finite,
   numbers_of_values,
   standardised,
 )
@@ -52,7 +53,8 @@ def explicitness(
 
   Returns:
     Scalar, float32 or wider. A value without examples to fit, or without test examples, or with no
-    others, does not count; a factor without values that count scores as noise does. Detached.
+    others, does not count; a factor without values that count scores as noise does. Nan if traced codes
+    are not finite. Detached.
 
   Raises:
     TypeError: if codes are not floating point or factors are not integers.
@@ -93,6 +95,7 @@ def explicitness(
     return jnp.where(jnp.any(counts), total / jnp.maximum(jnp.sum(counts), 1), 0.5)
 
   score = jnp.mean(jax.vmap(of_factor)(jnp.asarray(factors).T, jnp.asarray(test_factors).T))
+  score = nan_unless_finite(score, codes, test_codes)
   return 2 * score - 1 if rescale else score
 
 

@@ -201,8 +201,8 @@ def mean_sampled_information(
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
 
   Returns:
-    MutualInformations, the same on every device, float32 or wider; 0 if less than two latents count.
-    Detached.
+    MutualInformations, the same on every device, float32 or wider; 0 if less than two latents count, nan
+    if a traced number is not finite. Detached.
 
   Raises:
     TypeError: if an array is not floating point or num_bins no integer.
@@ -231,7 +231,8 @@ def mean_sampled_information(
     matrix = mutual_information_matrix(
       labels, labels, num_values=num_bins, num_other_values=num_bins
     )
-    return jnp.sum(jnp.where(pairs, matrix, 0)) / jnp.maximum(jnp.sum(pairs), 1)
+    zero = device_mean(jnp.sum(0 * z), axis_name)  # or nan
+    return jnp.sum(jnp.where(pairs, matrix, 0)) / jnp.maximum(jnp.sum(pairs), 1) + zero
 
   return MutualInformations(average(mean), average(mean + jnp.exp(log_scale) * noise))
 

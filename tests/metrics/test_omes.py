@@ -39,6 +39,7 @@ def test_association_is_what_correlation_leaves():
       assert float(found[j, k]) == pytest.approx(expected, abs=1e-4)
   constant = run(FIRST * (np.arange(Z) > 0), -FIRST, where=where)
   np.testing.assert_allclose(constant, 0, atol=1e-5)
+  assert np.isnan(run(FIRST, SECOND * np.float32(np.inf), where=where)).all()
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
