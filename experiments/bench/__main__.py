@@ -17,6 +17,7 @@ BENCHMARKS = (
   "dit_xl_pod",
   "factor_speed",
   "iwae_k50",
+  "kernel_speed",
   "quantize_speed",
   "quantizer_values",
   "vae_conv",
