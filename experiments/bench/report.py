@@ -14,7 +14,7 @@ FOLDER = EXPERIMENTS / "results" / "bench"
 HEAD = """# Speed, beside what people use today
 
 Made by `python -m experiments.bench report` from the results beside it; the command that measures each is in
-its module's docstring (`python -m experiments.bench NAME --help`). Every ratio is of sides that took turns on one
+its module's docstring (`python -m experiments.bench NAME --help`). Ratios are of sides that took turns on one
 machine: all cores, float32, medians. Ratios below their goal are bold.
 
 | benchmark | work | ours | peer | ratio | goal | memory, ours / peer | machine | measured at |
