@@ -118,24 +118,11 @@ def dci(
   check_same_rows(test_codes=test_codes, test_factors=test_factors)
   check_finite(codes=codes, test_codes=test_codes)
   check_range(0.0, l1=l1)
+  arrays = codes, factors, test_codes, test_factors
   if estimator == "lasso":
-    scores = _linear(codes, factors, test_codes, test_factors, l1)
-    return nan_unless_finite(scores, codes, factors, test_codes, test_factors)
+    return _linear(*arrays, l1)
   num_values = numbers_of_values(factors, num_values)
-  if estimator == "boosting":
-    found = boosted_trees(
-      codes, factors, test_codes, num_values=num_values, num_stages=num_stages, num_bins=num_bins
-    )
-  else:
-    found = _logistic(codes, factors, test_codes, max(num_values), l1)
-  accuracy = lambda guess, y: jnp.mean(guess == jnp.asarray(y), dtype=found.importance.dtype)
-  scores = DCI(
-    *dci_scores(found.importance),
-    accuracy(found.test_predictions, test_factors),
-    accuracy(found.predictions, factors),
-    found.importance,
-  )
-  return nan_unless_finite(scores, codes, test_codes)
+  return _classified(*arrays, l1, estimator, num_values, num_stages, num_bins)
 
 
 def dci_scores(importance: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -187,6 +174,35 @@ def _concentration(r: jax.Array) -> jax.Array:
   return jnp.where(total == 0, 0, score / jnp.where(total == 0, 1, total))
 
 
+@partial(jax.jit, static_argnums=(5, 6, 7, 8))
+def _classified(
+  codes: ArrayLike,
+  factors: ArrayLike,
+  test_codes: ArrayLike,
+  test_factors: ArrayLike,
+  l1: ArrayLike,
+  estimator: str,
+  num_values: tuple[int, ...],
+  num_stages: int,
+  num_bins: int,
+) -> DCI:
+  if estimator == "boosting":
+    found = boosted_trees(
+      codes, factors, test_codes, num_values=num_values, num_stages=num_stages, num_bins=num_bins
+    )
+  else:
+    found = _logistic(codes, factors, test_codes, max(num_values), l1)
+  accuracy = lambda guess, y: jnp.mean(guess == jnp.asarray(y), dtype=found.importance.dtype)
+  scores = DCI(
+    *dci_scores(found.importance),
+    accuracy(found.test_predictions, test_factors),
+    accuracy(found.predictions, factors),
+    found.importance,
+  )
+  return nan_unless_finite(scores, codes, test_codes)
+
+
+@jax.jit
 def _linear(
   codes: ArrayLike,
   factors: ArrayLike,
@@ -209,7 +225,8 @@ def _linear(
     (jnp.asarray(test_factors, z.dtype) - mean) / spread,
   )
   importance = jnp.abs(probe.weight)
-  return DCI(*dci_scores(importance), test, explained(z, y), importance)
+  scores = DCI(*dci_scores(importance), test, explained(z, y), importance)
+  return nan_unless_finite(scores, codes, factors, test_codes, test_factors)
 
 
 def _logistic(
