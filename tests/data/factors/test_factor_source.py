@@ -11,7 +11,7 @@ EVERY = {
   "sprites": lambda sampler: lf.sprites(side=8, sampler=sampler),
   "moving": lambda sampler: lf.moving_sprites(num_frames=2, side=8, sampler=sampler),
   "scenes": lambda sampler: lf.scenes(max_objects=2, side=8, sampler=sampler),
-  "rooms": lambda sampler: lf.rooms(side=8, samples=1, sampler=sampler),
+  "rooms": lambda sampler: lf.rooms(side=8, sampler=sampler),
   "melodies": lambda sampler: lf.melodies(sampler=sampler),
 }
 
