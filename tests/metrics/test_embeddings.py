@@ -90,6 +90,16 @@ def test_neighbours_are_those_of_scikit_learn():
   assert 0.5 < np.mean(expected == labels[1]) < 1
 
 
+def test_nearest_within_far_clusters():
+  far = 1e3 * (np.arange(60) % 2)[:, None] * [1.0, -1.0, 1.0, 0.0]
+  points = np.float32(1e-2 * RNG.standard_normal((2, 60, D)) + far)
+  labels = RNG.integers(3, size=60)
+  expected = KNeighborsClassifier(1).fit(points[0].astype(float), labels).predict(points[1])
+  settings = {"num_classes": 3, "num_neighbours": 1, "temperature": None, "metric": "euclidean"}
+  found = jax.jit(lambda x, known: knn_predict(x, known, labels, **settings))(points[1], points[0])
+  np.testing.assert_array_equal(found, expected)
+
+
 def test_votes_of_bfloat16_embeddings_are_counted_in_float32():
   labels = np.repeat([0, 1], [300, 320])
   points = jnp.ones((620, 2), jnp.bfloat16)
