@@ -71,8 +71,9 @@ def test_collapse_and_its_opposite():
   assert float(found["rank"]) == pytest.approx(D, rel=1e-4)
   assert float(found["tolerance"]) == 0
   sphere = np.random.default_rng(1).standard_normal((4000, D))
-  assert float(relative_scale(sphere)) == pytest.approx(1, abs=0.02)
-  assert float(tolerance(Z[:3], np.arange(3), num_classes=3)) == 0  # no pair
+  alone = run(sphere[:5], np.arange(5))
+  assert float(alone["tolerance"]) == 0  # no pair
+  assert float(jax.jit(relative_scale)(sphere)) == pytest.approx(1, abs=0.02)
 
 
 def test_neighbours_are_those_of_scikit_learn():
