@@ -80,7 +80,8 @@ def rooms(*, side: int = 64, samples: int = 2, sampler: Sampler | None = None) -
     planes = [jnp.mean(jnp.where(surface == k, brightness, 0.0), axis=0) for k in range(3)]
     planes = jax.lax.optimization_barrier(planes)
     image = sum(plane[..., None] * colour for plane, colour in zip(planes, colours))
-    return jnp.minimum(image, 255).astype(jnp.uint8)
+    # Casts to 8 bits alone round, in some programs and not in others.
+    return jnp.floor(jnp.minimum(image, 255)).astype(jnp.uint8)
 
   return factor_set("rooms", factors, render, sampler=sampler)
 
