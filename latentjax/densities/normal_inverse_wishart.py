@@ -165,8 +165,8 @@ def mean(
     dof: nu, shape (...).
 
   Returns:
-    (E[mu], E[Sigma]) of shapes (..., D) and (..., D, D). Gradient flows to loc, scale_matrix and
-    dof.
+    (E[mu], E[Sigma]) of shapes (..., D) and (..., D, D), float32 or wider. Gradient flows to loc,
+    scale_matrix and dof.
 
   Raises:
     TypeError: if a parameter is not floating point.
