@@ -29,7 +29,7 @@ KERNELS = {
   "local_color": call("s:H K 3, p:H K, p:H K, p:H K, s:H K -> =H K 3"),
   "local_warp": call("s:H K C, 2 H K, H K, l:H K -> =H K C", limit=1e2),
   "mixup": call("*s:B D, d:B N -> =B D, =B N"),
-  "multi_crop": call("s:H K C -> =2 H K C, =6 4 4 C"),
+  "multi_crop": call("s:8 7 C -> =2 8 7 C, =6 4 4 C"),
   "pgd": EXAMPLES,
   "random_squares": call("s:H K C -> =H K C", max_size=3),
   "two_views": call("s:H K C -> =H K C, =H K C", augment_fn=lambda key, image: image),

@@ -16,8 +16,6 @@ SAMPLER = call("*B D -> =B D", denoise_fn=half, **STEPS)
 MEASURED = {"denoise_fn": half, "measure_fn": half}
 
 KERNELS = {
-  "averaging.power_exponent": call("*f:B ->"),
-  "averaging.power_width": call("*f:B ->"),
   "bridges.bridge_step": call("B D, B D, s:, s: -> =B D"),
   "bridges.bridged": call("B D, B D, B D, *s:B -> =B D"),
   "bridges.consecutive_bridge": call("y=B D, z=B D -> =B D, =B D", predict_fn=half, **TIMES),
@@ -27,7 +25,7 @@ KERNELS = {
     "*B D -> i:B 1, B 1",
     predict_fn=half,
     num_classes=3,
-    stages=(([0.3, 0.6], 1),),
+    stages=((jnp.array([0.3, 0.6]), 1),),
     **PROCESS,
   ),
   "discrete.ancestral": call("*i<3:B T -> i:B T", predict_fn=logits, **TOKENS, **TIMES),
@@ -88,6 +86,8 @@ EXCEPTIONS = {
   "averaging.init_power_average": _TREE,
   "averaging.post_hoc_average": _TREE,
   "averaging.post_hoc_weights": "solves on the host",
+  "averaging.power_exponent": "solves on the host",
+  "averaging.power_width": "solves on the host",
   "averaging.update_power_average": _TREE,
   "discrete.absorbing": _PROCESS,
   "discrete.bernoulli": _PROCESS,

@@ -32,7 +32,7 @@ CONTRASTIVE = {
   "clip_loss": call("u:B D, u:B D -> B", logit_scale=100.0),
   "coding_rate": call("u:B D -> ()"),
   "coding_rate_reduction": call("u:B D, d:B K -> ()"),
-  "covariance_operator": call("E D, *B A G -> D*E D*E", apply_fn=lambda w, x: w.sum() * x),
+  "covariance_operator": call("*E D, *B A G -> D*E D*E", apply_fn=lambda w, x: w.sum() * x),
   "cross_uniformity": call("u:B D, u:B D -> ()"),
   "dcl_loss": call("u:B D, u:B D -> B", weight_temperature=0.5),
   "dino_loss": call("C B K, A B K, K -> B"),

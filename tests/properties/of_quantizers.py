@@ -1,24 +1,33 @@
 """How every function of `latentjax.quantizers` is called."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from kernel_calls import Sized, call
 
 from latentjax.quantizers import (
+  RandomProjection,
   init_affine_codebook,
   init_ema_codebook,
   init_entropy_bottleneck,
-  init_random_projection,
 )
 from latentjax.quantizers import network as n
 
 QUANTIZED = "=B D, i:B, B"
 LEVELS = {"levels": (3, 4, 5, 6)}
 NETWORK_WEIGHTS = call("*D E -> =D E")
-ema = Sized(lambda s: init_ema_codebook(jnp.ones((s["N"], s["D"]))))
-affine = Sized(lambda s: init_affine_codebook(dim=s["D"]))
-bottleneck = Sized(lambda s: init_entropy_bottleneck(jax.random.key(0), num_channels=s["C"]))
-projection = Sized(lambda s: init_random_projection(jax.random.key(0), dim=s["D"], num_codes=9))
+ema = Sized(lambda s: init_ema_codebook(jnp.ones((s["N"] or 1, s["D"] or 1))))
+affine = Sized(lambda s: init_affine_codebook(dim=s["D"] or 1))
+bottleneck = Sized(lambda s: make_bottleneck(s["C"] or 1))
+projection = Sized(lambda s: RandomProjection(jnp.eye(s["D"] or 1, 2), jnp.eye(9, 2)))
+
+
+@functools.cache
+def make_bottleneck(num_channels):
+  return init_entropy_bottleneck(jax.random.key(0), num_channels=num_channels)
+
+
 grid = n.affine_grid(-1.0, 1.0)
 
 CODES = {
@@ -34,7 +43,7 @@ CODES = {
   "lookup_free": call("*i<16:B -> B 4", dim=4),
   "multi_codebook": call("*i<K:B C*M, C M K D -> B M*D"),
   "network.codebook": call("*i<K:B, K -> =B"),
-  "product": call("*i<N:B M, M N D -> =B M*D"),
+  "product": call("*i<N:B M, *M N D -> =B M*D"),
   "qinco": call(
     "indices=*i<N:B C, codebooks=C N D -> =B D",
     params=Sized(lambda s: jnp.ones(max(s["C"] - 1, 0))),
@@ -74,7 +83,7 @@ NETWORK = {
   "stochastic_round": NETWORK_WEIGHTS,
   "ternarize": NETWORK_WEIGHTS,
   "update_magnitude_histogram": call("*B D ->", state=n.init_magnitude_histogram(num_bins=64)),
-  "update_moving_range": call("*B D -> (), (), ()", state=n.init_moving_range()),
+  "update_moving_range": call("*B D -> (), (), i:()", state=n.init_moving_range()),
 }
 
 KERNELS = {
@@ -116,7 +125,7 @@ KERNELS = {
   ),
   "nearest_code": call("*B D, N D -> i:B"),
   "orthogonal_loss": call("N D -> ()"),
-  "product_quantize": call("*B M*D, M N D -> =B M*D, i:B M, B"),
+  "product_quantize": call("*B M*D, *M N D -> =B M*D, i:B M, B"),
   "qinco_quantize": call(
     "z=*B D, codebooks=C N D -> =B D, i:B C, B",
     params=Sized(lambda s: jnp.ones(max(s["C"] - 1, 0))),

@@ -4,6 +4,7 @@ import of_augment
 import of_densities
 import of_diffusion
 import of_losses
+import of_metrics
 import of_quantizers
 import of_transport
 
@@ -12,6 +13,7 @@ TABLES = {
   "densities": of_densities,
   "diffusion": of_diffusion,
   "losses": of_losses,
+  "metrics": of_metrics,
   "quantizers": of_quantizers,
   "transport": of_transport,
 }
