@@ -3,6 +3,6 @@
 from hypothesis import Phase, settings
 
 FIXED = {"derandomize": True, "database": None, "deadline": None, "phases": [Phase.generate]}
-settings.register_profile("suite", max_examples=3, **FIXED)
+settings.register_profile("suite", max_examples=2, **FIXED)
 settings.register_profile("deep", max_examples=100, **FIXED)
 settings.load_profile("suite")
