@@ -131,9 +131,11 @@ DOMAINS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
   "u": _unit,  # rows of norm 1
   "d": _softmax,  # rows are distributions
   "s": lambda x: 1 / (1 + np.exp(-np.clip(x, -700, 700))),  # in [0, 1]
+  "h": lambda x: 0.05 + 0.9 / (1 + np.exp(-np.clip(x, -700, 700))),  # inside (0, 1)
   "n": np.abs,  # not negative
   "p": lambda x: np.clip(np.abs(x), 1e-6, None),  # positive
   "l": lambda x: np.clip(x, -40, 40),  # logarithm of a scale
+  "m": lambda x: np.clip(x, -8, 8),  # a moderate one
   "o": _frame,  # orthonormal columns
   "c": lambda x: np.eye(x.shape[-1]) * np.clip(np.abs(x), 1e-3, 1e3),  # covariance
   "t": lambda x: np.tril(x, -1) + np.eye(x.shape[-1]) * np.clip(np.abs(x), 1e-3, None),  # its root

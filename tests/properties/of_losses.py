@@ -81,7 +81,7 @@ CONTRASTIVE = {
   "vicreg_loss": PAIR_SCALAR,
   "vicregl_loss": call("B P D, B P D, B P 2, B P 2 -> ()", num_matches=2),
   "von_neumann_entropy": call("B D -> ()"),
-  "w_mse_loss": call("B D, B D -> B"),
+  "w_mse_loss": call("B D, B D -> B", limit=10),
   "zero_shot_logits": call("B D, *C D -> B C"),
 }
 
@@ -92,17 +92,17 @@ ELBO = {
   "capacity_loss": call("*n:B -> B", capacity=1.0),
   "conditional_covariance": call("c:D D, D C, c:C C -> D D", ridge=0.1),
   "constrained_kl_loss": call("*n:B, l: -> B", capacity=1.0),
-  "dip_penalty": call(f"{GAUSSIANS} -> ()", kind="ii"),
+  "dip_penalty": call("B D, m:B D -> ()", kind="ii", limit=1e2),
   "elbo": call("B, B -> B"),
   "free_bits": call("B D -> B", min_nats=0.1),
   "group_adversary_loss": call(
     "B D, B E, i<3:B -> B", informed_fn=lambda z: z[:, :3], invariant_fn=lambda z: z[:, :3]
   ),
   "infovae_bound": call("B, B, *f: -> B"),
-  "least_action_loss": call("*B D, *B D, *l:B D, B -> B"),
+  "least_action_loss": call("*B D, *B D, *m:B D, B -> B"),
   "linear_hvae_spectrum": call("*n:D -> D, D", encoder_scale=0.5),
   "linear_vae_spectrum": call("*n:D -> D"),
-  "mixture_kl": call("B D, l:B D, B M, M, M D, l:M D -> B"),
+  "mixture_kl": call("B D, m:B D, B M, M, M D, m:M D -> B"),
   "mmd": call("B D, N D -> ()"),
   "permute_dims": call("B D -> =B D"),
   "self_supervision_loss": call("B D, B D -> B"),
@@ -110,7 +110,7 @@ ELBO = {
   "simplex_distance": call("B C, B C -> B"),
   "tc_density_ratio": call("B 2 -> B"),
   "tc_discriminator_loss": call("B 2, B 2 -> B"),
-  "total_correlation_terms": call(f"B D, {GAUSSIANS} -> B, B, B", dataset_size=100),
+  "total_correlation_terms": call("B D, B D, m:B D -> B, B, B", dataset_size=100),
   "w2_gaussian": call(f"{GAUSSIANS}, {GAUSSIANS} -> B"),
 }
 
@@ -199,7 +199,7 @@ SCORE = {
   "flow_alignment_loss": call("*B D -> B", velocity_fn=half),
   "flow_matching_loss": call("B D, B D -> B", velocity_fn=half),
   "implicit_score_matching_loss": call("*B D -> B", score_fn=half),
-  "interpolant_drift": call("B D, B D, *s:B -> =B D", interpolant=linear_interpolant(), scale=0.5),
+  "interpolant_drift": call("B D, B D, *h:B -> =B D", interpolant=linear_interpolant(), scale=0.5),
   "interpolant_loss": call("B D, B D -> B", predict_fn=half, interpolant=linear_interpolant()),
   "likelihood_times": PROCESS_TIMES,
   "likelihood_weight": call("*l:B D -> B D", **PROCESS),

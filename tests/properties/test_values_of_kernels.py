@@ -23,7 +23,7 @@ FEW = [
   ("quantizers", "vector_quantize"),
 ]
 # Arrays that lie on a set, where a gradient along all axes means little, still get one.
-FLOATING = "fuldsnpoct"
+FLOATING = "fulmdshnpoct"
 
 
 def program(package, name):
