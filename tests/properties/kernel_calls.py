@@ -132,7 +132,9 @@ DOMAINS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
   "d": _softmax,  # rows are distributions
   "s": lambda x: 1 / (1 + np.exp(-np.clip(x, -700, 700))),  # in [0, 1]
   "h": lambda x: 0.05 + 0.9 / (1 + np.exp(-np.clip(x, -700, 700))),  # inside (0, 1)
+  "k": lambda x: np.round(np.abs(x)),  # counts
   "n": np.abs,  # not negative
+  "w": lambda x: 20 + np.clip(np.abs(x), 0, 1e3),  # degrees of freedom of a matrix
   "p": lambda x: np.clip(np.abs(x), 1e-6, None),  # positive
   "l": lambda x: np.clip(x, -40, 40),  # logarithm of a scale
   "m": lambda x: np.clip(x, -8, 8),  # a moderate one

@@ -14,8 +14,8 @@ LOGITS = {
 }
 MEAN_SCALE = {
   "entropy": call("*B D, *l:B D -> B"),
-  "kl": call("*B D, *l:B D, *B D, *l:B D -> B", limit=1e2),
-  "log_prob": call("*B D, *B D, *l:B D -> B", limit=1e2),
+  "kl": call("*B D, *m:B D, *B D, *m:B D -> B"),
+  "log_prob": call("*B D, *B D, *l:B D -> B", limit=10),
   "mean": call("*B D, *l:B D -> =B D"),
   "sample": call("*B D, *l:B D -> =B D"),
 }
@@ -28,7 +28,7 @@ DIRECTIONS = {
 }
 SUBSPACES = {"alpha": 0.8, "sigma": 0.6}
 LOW_RANK = "B D, K, K D, K D 2"
-NORMAL_WISHART = "*B D, *p:B, *c:B D D, *p:B"
+NORMAL_WISHART = "*B D, *p:B, *c:B D D, *w:B"
 COUNTS = "*l:B D, *l:B D"
 
 FAMILIES = {
@@ -57,8 +57,8 @@ FAMILIES = {
   },
   "factor_analysis": {
     "factor_analysis_em": call("N D ->", latent_dim=2, num_steps=3),
-    "log_prob": call("*B D, D, D C, l:D -> B", limit=1e2),
-    "posterior": call("*B D, D, D C, l:D -> B C, C C", limit=1e2),
+    "log_prob": call("*B D, D, D C, l:D -> B", limit=10),
+    "posterior": call("*B D, D, D C, l:D -> B C, C C", limit=10),
   },
   "gaussian": MEAN_SCALE
   | {
@@ -71,7 +71,7 @@ FAMILIES = {
     "log_prob": call("*B D, *B D, *t:B D D -> B", limit=1e2),
     "mean": call("*B D, *t:B D D -> =B D"),
     "sample": call("*B D, *t:B D D -> =B D"),
-    "scale_tril_from": call("*B D D -> =B D D"),
+    "scale_tril_from": call("*l:B D D -> =B D D"),
   },
   "gaussian_optimal": {
     "log_prob": call("*B D, *B D -> B"),
@@ -93,29 +93,29 @@ FAMILIES = {
     "sample": call("K, K D, K D 2 -> =5 D", num_samples=5),
   },
   "mixture": {
-    "log_prob": call("*B D, *B M, *B M D, *l:B M D -> B", limit=1e2),
+    "log_prob": call("*B D, *B M, *B M D, *l:B M D -> B", limit=10),
     "mean": call("*B M, *B M D, *l:B M D -> =B D"),
-    "responsibilities": call("*B D, *B M, *B M D, *l:B M D -> B M", limit=1e2),
+    "responsibilities": call("*B D, *B M, *B M D, *l:B M D -> B M", limit=10),
     "sample": call("*B M, *B M D, *l:B M D -> =B D"),
   },
   "mixture_em": {
     "gmm_em": call("N D ->", num_components=2, num_steps=3),
-    "update_gmm": call("N D, M, M D, l:M D -> M, M D, M D", limit=1e2),
+    "update_gmm": call("N D, M, M D, l:M D -> M, M D, M D", limit=10),
   },
   "negative_binomial": {
-    "log_prob": call(f"*n:B D, {COUNTS} -> B"),
+    "log_prob": call(f"*k:B D, {COUNTS} -> B"),
     "mean": call(f"{COUNTS} -> =B D"),
     "sample": call(f"{COUNTS} -> =B D"),
   },
   "normal_inverse_wishart": {
     "log_prob": call(f"*B D, *c:B D D, {NORMAL_WISHART} -> B", limit=1e2),
     "mean": call(f"{NORMAL_WISHART} -> B D, B D D"),
-    "posterior": call("N D, s:N, D, p:, c:D D, p: -> D, (), D D, ()"),
+    "posterior": call("N D, s:N, D, p:, c:D D, w: -> D, (), D D, ()"),
     "sample": call(f"{NORMAL_WISHART} -> =B D, =B D D"),
   },
   "poisson": {
     "kl": call(f"{COUNTS} -> B"),
-    "log_prob": call("*n:B D, *l:B D -> B"),
+    "log_prob": call("*k:B D, *l:B D -> B"),
     "mean": call("*l:B D -> =B D"),
     "sample": call("*l:B D -> =B D"),
   },
@@ -125,11 +125,11 @@ FAMILIES = {
     "entropy": call("*B D, *l:B D, *l:B D -> B"),
     "log_prob": call("*B D, *B D, *l:B D, *l:B D -> B"),
     "mean": call("*B D, *l:B D, *l:B D -> =B D"),
-    "sample": call("*B D, *l:B D, *l:B D -> =B D"),
+    "sample": call("*B D, *l:B D, *h:B D -> =B D"),
   },
   "von_mises_fisher": DIRECTIONS | {"kl": call("*u:B D, *l:B, *u:B D, *l:B -> B")},
   "zero_inflated_negative_binomial": {
-    "log_prob": call(f"*n:B D, {COUNTS}, *B D -> B"),
+    "log_prob": call(f"*k:B D, {COUNTS}, *B D -> B"),
     "mean": call(f"{COUNTS}, *B D -> =B D"),
     "sample": call(f"{COUNTS}, *B D -> =B D"),
   },

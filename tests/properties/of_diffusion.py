@@ -16,7 +16,7 @@ SAMPLER = call("*B D -> =B D", denoise_fn=half, **STEPS)
 MEASURED = {"denoise_fn": half, "measure_fn": half}
 
 KERNELS = {
-  "bridges.bridge_step": call("B D, B D, s:, s: -> =B D"),
+  "bridges.bridge_step": call("B D, B D, h: -> =B D", s=0.03),
   "bridges.bridged": call("B D, B D, B D, *s:B -> =B D"),
   "bridges.consecutive_bridge": call("y=B D, z=B D -> =B D, =B D", predict_fn=half, **TIMES),
   "bridges.consecutive_bridge_loss": call("x=B D, y=B D, z=B D -> B", predict_fn=half),
@@ -75,7 +75,7 @@ KERNELS = {
   },
   "samplers.velocity_flow": call("*B D -> =B D", velocity_fn=half, **TIMES),
   "shifted.shifted_noised": call("B D, B D, B D, *s:B -> =B D", **PROCESS),
-  "shifted.shifted_posterior": call("B D, B D, B D, *s:B, *s:B ->", **PROCESS),
+  "shifted.shifted_posterior": call("B D, B D, B D, *h:B ->", s=0.03, **PROCESS),
 }
 
 _MAKES = "makes a function of functions"

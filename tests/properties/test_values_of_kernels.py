@@ -23,7 +23,7 @@ FEW = [
   ("quantizers", "vector_quantize"),
 ]
 # Arrays that lie on a set, where a gradient along all axes means little, still get one.
-FLOATING = "fulmdshnpoct"
+FLOATING = "fulmdshknpoctw"
 
 
 def program(package, name):
@@ -34,7 +34,7 @@ def program(package, name):
   floating = [key for key, array in arrays.items() if array.domain in FLOATING]
 
   def total(chosen, others):
-    leaves = [leaf for leaf in jax.tree.leaves(run({**chosen, **others}))]
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(run({**chosen, **others}))]
     real = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return sum((jnp.sum(leaf, dtype=jnp.float32) for leaf in real), jnp.float32(0)), leaves
 
