@@ -89,7 +89,7 @@ def test_variable_types():
   for kwargs in ({"tolerance": 0.5}, {"max_variance": 0.0}):
     with pytest.raises(ValueError, match=f"{next(iter(kwargs))} must be in"):
       variable_types(log_scale, **kwargs)
-  with pytest.raises(ValueError, match="log_scale must have at least one row"):
+  with pytest.raises(ValueError, match="log_scale must not be empty"):
     variable_types(log_scale[:0])
 
 
