@@ -13,6 +13,7 @@ from latentjax.metrics.probes import (
   check_finite,
   check_same_rows,
   logistic_probe,
+  nan_unless_finite,
   numbers_of_values,
   standardised,
 )
@@ -53,7 +54,8 @@ def explicitness(
 
   Returns:
     Scalar, float32 or wider. A value without examples to fit, or without test examples, or with no
-    others, does not count; a factor without values that count scores as noise does. Detached.
+    others, does not count; a factor without values that count scores as noise does. Nan if traced codes
+    are not finite. Detached.
 
   Raises:
     TypeError: if codes are not floating point or factors are not integers.
@@ -81,6 +83,7 @@ def explicitness(
   check_range(0.0, l2=l2)
   num_classes = max(numbers_of_values(factors, num_values))
   area = _area(codes, factors, test_codes, test_factors, l2, num_classes)
+  area = nan_unless_finite(area, codes, test_codes)
   return 2 * area - 1 if rescale else area
 
 

@@ -1,7 +1,7 @@
 """Linear probes: what can be read off a representation by one linear map, fitted to the end."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,12 +130,16 @@ def ridge_probe(features: ArrayLike, targets: ArrayLike, *, l2: ArrayLike = 1.0)
   mean = jnp.mean(y, axis=0)
   penalty = jnp.diag(jnp.asarray(l2, x.dtype) / jnp.square(scale)) / len(x)
   moment = jnp.matmul(x.T, x, precision="highest") / len(x)
-  values, vectors = jnp.linalg.eigh(moment + penalty)
+  moment = moment + penalty
+  # A diagonal of ones: next to the penalty of a feature of small scale the others would be rounding.
+  diagonal = jnp.diag(moment)
+  shrink = jax.lax.rsqrt(jnp.where(diagonal == 0, 1, diagonal))[:, None]
+  values, vectors = jnp.linalg.eigh(shrink * moment * shrink.T)
   keep = values > jnp.finfo(x.dtype).eps * x.shape[1] * values[-1]
   inverse = jnp.where(keep, 1 / jnp.where(keep, values, 1), 0)
   target = jnp.matmul(x.T, y - mean, precision="highest") / len(x)
-  solution = jnp.matmul(vectors.T, target, precision="highest") * inverse[:, None]
-  weight = jnp.matmul(vectors, solution, precision="highest") / scale[:, None]
+  solution = jnp.matmul(vectors.T, shrink * target, precision="highest") * inverse[:, None]
+  weight = shrink * jnp.matmul(vectors, solution, precision="highest") / scale[:, None]
   return LinearProbe(weight, mean - jnp.matmul(centre, weight, precision="highest"))
 
 
@@ -158,10 +162,22 @@ def check_same_rows(**arrays: ArrayLike) -> None:
 
 
 def check_finite(**arrays: ArrayLike) -> None:
-  """Refuses arrays that hold NaN or infinity; one that is traced is not known yet and passes."""
+  """Refuses arrays that hold NaN or infinity; one that cannot be read yet passes."""
   for name, array in arrays.items():
-    if not isinstance(array, jax.core.Tracer) and not np.isfinite(np.asarray(array)).all():
+    if is_readable(array) and not np.isfinite(np.asarray(array)).all():
       raise ValueError(f"{name} must be finite, got NaN or infinity")
+
+
+def is_readable(array: ArrayLike) -> bool:
+  """Whether its numbers can be read now, on this host: it is not traced, and not on other hosts."""
+  return not isinstance(array, jax.core.Tracer) and getattr(array, "is_fully_addressable", True)
+
+
+def nan_unless_finite(scores: Any, *arrays: ArrayLike) -> Any:
+  """Scores, or NaN in place of their numbers: of what was traced, and so not refused, but is not finite."""
+  finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(jnp.asarray(array))) for array in arrays]))
+  is_float = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
+  return jax.tree.map(lambda x: jnp.where(finite, x, jnp.nan) if is_float(x) else x, scores)
 
 
 def numbers_of_values(factors: ArrayLike, given: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -170,7 +186,7 @@ def numbers_of_values(factors: ArrayLike, given: int | Sequence[int] | None) -> 
     raise TypeError(f"factors must be integers, got {jnp.result_type(factors)}")
   if isinstance(given, int):
     given = (given,) * jnp.shape(factors)[1]
-  if isinstance(factors, jax.core.Tracer):
+  if not is_readable(factors):
     if given is None:
       raise ValueError("num_values must be given where factors are traced, got None")
     return tuple(given)
