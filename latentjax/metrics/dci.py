@@ -235,7 +235,8 @@ def _logistic(
   z, centre, scale = standardised(codes)
   l1 = jnp.asarray(l1, z.dtype) * len(z)
   fit = partial(sparse_logistic_probe, z, num_classes=num_classes, l1=l1)
-  probe: LinearProbe = jax.vmap(fit)(jnp.asarray(factors).T)
+  # One factor at a time: each takes its own number of steps.
+  probe: LinearProbe = jax.lax.map(fit, jnp.asarray(factors).T)
   test = (jnp.asarray(test_codes, z.dtype) - centre) / scale
   answer = lambda z: jnp.argmax(
     jnp.einsum("nz,fzc->nfc", z, probe.weight, precision="highest") + probe.bias, axis=-1

@@ -74,7 +74,8 @@ def _irs(z: jax.Array, v: jax.Array, quantile: float, num_bins: int) -> jax.Arra
   largest = jnp.max(jnp.abs(z), axis=0)
   labels = discretize(v, num_bins=num_bins)
   of_pair = partial(_mean_quantile, num_values=num_bins, quantile=quantile)
-  moved = jax.vmap(jax.vmap(of_pair, (None, 1)), (1, None))(z, labels)
+  # One latent at a time: there are 256 counts for every bin of every factor.
+  moved = jax.lax.map(lambda x: jax.vmap(of_pair, (None, 1))(x, labels), z.T)
   robust = 1 - moved / jnp.where(largest > 0, largest, 1)[:, None]
   total = jnp.sum(largest)
   weight = jnp.where(total > 0, largest / jnp.where(total > 0, total, 1), 0)
