@@ -19,6 +19,7 @@ BENCHMARKS = (
   "iwae_k50",
   "quantize_speed",
   "quantizer_values",
+  "vae_conv",
   "vae_losses",
   "vae_mlp",
   "vae_objectives",

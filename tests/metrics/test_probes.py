@@ -92,6 +92,12 @@ def test_regressions_are_those_of_scikit_learn():
     np.testing.assert_allclose(
       twice @ probe.weight + probe.bias, known.predict(twice), atol=1e-3 * np.abs(TARGETS).max()
     )
+  # What the penalty allows a feature of small scale is far below what others carry.
+  scales = np.float32([1e-7, 1, 1, 1, 1])
+  known = Ridge(alpha=3.0).fit((twice * scales).astype(float), TARGETS)
+  np.testing.assert_allclose(
+    ridge(twice * scales, TARGETS, l2=3.0).weight.T, known.coef_, atol=1e-3
+  )
   least = ridge(twice, TARGETS, l2=0.0)  # the norm is smallest where two equal features share
   np.testing.assert_allclose(least.weight[0], least.weight[3], rtol=1e-3)
   np.testing.assert_array_equal(least.weight[4], 0)

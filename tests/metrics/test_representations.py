@@ -103,6 +103,7 @@ def test_mean_sampled_information(key):
   some = run(key, mean, np.full_like(mean, 5.0), where=np.array([True, False, True]))
   np.testing.assert_allclose(some.mean, expected[1], rtol=1e-4)
   assert float(some.sampled) < 3 * 25 / 800  # what the bins' bias leaves of independence
+  assert np.isnan(run(key, mean, np.full_like(mean, np.nan)).sampled)
   per_device = [jnp.asarray(z.reshape(4, 100, 3)) for z in (mean, 0 * mean)]
   split = jax.pmap(
     lambda m, s: mean_sampled_information(key, m, s, num_bins=6, axis_name="devices"), "devices",

@@ -1,0 +1,212 @@
+"""Weak scaling of every experiment that trains: a fixed batch for each chip, more and more chips.
+
+For 1, 16, 256 and 1,024 chips of TPU v5p the train step is compiled with the experiment's own flags (one
+seed) and as many times its batch size. Memory and bytes sent per chip must stay what they are as chips are
+added. One process for each experiment; results are kept as they come, and the command goes on where it was
+ended.
+Command: python -m experiments.pod table [--names=vae_mnist,ssl_table] [--data_dir=DIR]
+Time: about an hour and a half on one core.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.harness.cli import EXPERIMENTS, available
+
+RESULT = EXPERIMENTS / "results" / "bench" / "pods.json"
+TOPOLOGIES = {1: "v5p:1", 16: "v5p:2x2x4", 256: "v5p:4x8x8", 1024: "v5p:8x8x16"}
+SLACK = (
+  1.1  # a ring over n devices sends (n - 1) / n of an array: 16/15 more over many than over 16
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """Flags of the table."""
+
+  names: str = ""
+  """Experiments, separated by commas; all that train by default."""
+  program: str | None = None
+  """Name of a network that is trained; None: the first with the experiment's flags; "all"."""
+  flags: str = ""
+  """Further flags for them, separated by blanks."""
+  data_dir: Path | None = None
+  """Where TFDS data sets lie."""
+  seconds: int = 400
+  """Limit for one experiment."""
+  render: bool = False
+  """Write the table from what is there."""
+  worker: bool = False
+  """Compile in this process, and print a line for each row."""
+
+
+def main(argv: Sequence[str]) -> int:
+  """Run the command; returns the exit status."""
+  import tyro
+
+  config = tyro.cli(
+    Config, args=list(argv), prog="python -m experiments.pod table", description=__doc__,
+    use_underscores=True,
+  )  # fmt: skip
+  names = config.names.split(",") if config.names else list(available())
+  if config.worker:
+    for row in rows(names[0], config):
+      print("ROW " + json.dumps(row), flush=True)
+    return 0
+  found = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": [], "left_out": {}}
+  for name in names if not config.render else ():
+    label = (name, config.program or "", config.flags)
+    known = any((r["experiment"], r["asked"], r["flags"]) == label for r in found["rows"])
+    if known or name in found["left_out"]:
+      continue
+    start = time.perf_counter()
+    new, error = compile_rows(name, config)
+    found["rows"] += new
+    if not new:
+      found["left_out"][name] = error
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{name}: {len(new)} rows in {time.perf_counter() - start:.0f} s {error}", flush=True)
+  RESULT.with_suffix(".md").write_text(markdown(found))
+  return 0
+
+
+def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
+  """Rows of an experiment, from a process of its own, and why there are none or no more."""
+  given = {"names": name, "program": config.program, "flags": config.flags}
+  given |= {"data_dir": config.data_dir}
+  flags = [f"--{key}={value}" for key, value in given.items() if value]
+  command = [sys.executable, "-m", "experiments.pod", "table", "--worker", *flags]
+  with tempfile.TemporaryFile("w+") as out:
+    try:
+      done = subprocess.run(
+        command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=config.seconds
+      )
+      lines = done.stderr.strip().splitlines() if done.returncode else []
+      error = lines[-1] if lines else ""
+    except subprocess.TimeoutExpired:
+      error = f"more than {config.seconds} s"
+    out.seek(0)
+    found = [json.loads(line[4:]) for line in out if line.startswith("ROW ")]
+  return found, error
+
+
+def rows(name: str, config: Config) -> Any:
+  """Compile for one number of chips after another."""
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  import importlib.metadata
+
+  from experiments.pod import analysis, chips
+  from experiments.pod.__main__ import Config as Single
+  from experiments.pod.__main__ import global_batch
+  from experiments.pod.capture import capture, intercept
+  from experiments.pod.findings import findings
+
+  intercept()
+  own = [*config.flags.split(), *([f"--data_dir={config.data_dir}"] if config.data_dir else [])]
+  for count, topology in TOPOLOGIES.items():
+    target = chips.target(topology)
+    flags = list(filter(None, global_batch(Single(), name, own, count)))
+    with tempfile.TemporaryDirectory() as folder:
+      calls = capture(name, flags, Path(folder), program=config.program)
+    for call in calls:
+      program = call.program(target.devices)
+      found, jaxpr, _ = analysis.program_cost(program, target.platform)
+      least = analysis.roofline(found, target.chip)
+      yield {
+        "experiment": name,
+        "program": call.name,
+        "asked": config.program or "",
+        "flags": config.flags,
+        "chips": count,
+        "topology": topology,
+        "batch_per_chip": call.config.batch_size // count,
+        **{f: getattr(found, f) for f in ("params", "opt_state", "model_state", "data")},
+        **{f: getattr(found, f) for f in ("temporaries", "memory", "sent", "flops")},
+        "collectives": sent_by_kind(found.collectives),
+        "seconds": least.seconds,
+        "bound": least.bound,
+        "utilisation": least.utilisation,
+        "warnings": findings(
+          found, jaxpr, program.args[0], batch_size=call.config.batch_size, large=2**20
+        ),
+        "compile_seconds": round(found.compile_seconds, 1),
+        "versions": {p: importlib.metadata.version(p) for p in ("jax", "libtpu")},
+      }
+
+
+def sent_by_kind(exchanged: Sequence[Any]) -> dict[str, float]:
+  """Bytes that leave a chip by each kind of collective."""
+  return {
+    kind: sum(c.sent for c in exchanged if c.kind == kind)
+    for kind in sorted({c.kind for c in exchanged})
+  }
+
+
+def flat(values: dict[int, float]) -> bool:
+  """Whether a number per chip is at 1,024 chips what it is at 16."""
+  return 1024 in values and 16 in values and values[1024] <= SLACK * values[16] + 4096
+
+
+def markdown(found: dict[str, Any]) -> str:
+  """The table for people."""
+  groups: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
+  for row in found["rows"]:
+    groups.setdefault((row["experiment"], row["program"], row["flags"]), {})[row["chips"]] = row
+  lines = []
+  for (name, program, flags), by in sorted(groups.items()):
+    column = lambda key, by=by: {n: by[n][key] for n in sorted(by)}
+    memory, sent = column("memory"), column("sent")
+    text = lambda values: " / ".join(f"{v / 2**20:.3g}" for v in values.values())
+    what = name if program in ("train", name) else f"{name}: {program}"
+    most = by[max(by)]
+    cells = [
+      f"{what} `{flags}`" if flags else what,
+      str(most["batch_per_chip"]),
+      f"{most['params'] / 2**20:.3g}",
+      text(memory),
+      "yes" if flat(memory) else "**no**",
+      text({n: v for n, v in sent.items() if n > 1}),
+      "yes" if flat(sent) else "**no**",
+      " / ".join(f"{row['flops'] / 1e9:.3g}" for row in by.values()),
+      f"{1e6 * most['seconds']:.0f} ({most['bound']})",
+      "; ".join(most["warnings"]),
+    ]
+    lines.append(f"| {' | '.join(cells)} |")
+  flats = [
+    [flat({n: r[k] for n, r in by.items()}) for k in ("memory", "sent")] for by in groups.values()
+  ]
+  both = sum(all(f) for f in flats)
+  left = "\n".join(f"- {name}: {why}" for name, why in sorted(found["left_out"].items()))
+  return HEAD.format(both=both, all=len(flats)) + "\n".join(lines) + LEFT + left + "\n"
+
+
+HEAD = """# Weak scaling, compiled
+
+Generated by `python -m experiments.pod table`; do not edit. The train step of every experiment, compiled by
+the TPU's own compiler for 1 / 16 / 256 / 1,024 chips of TPU v5p, without a TPU: the batch of the experiment
+on every chip, parameters on all of them, one seed. MiB per chip; "sent" is what leaves a chip in a step, by
+ring algorithms, for 16 / 256 / 1,024 chips. Flat: at 1,024 chips at most 1.1 times what it is at 16, which a
+ring's (n - 1) / n explains, and 4 KiB. The time is the roofline's for 1,024 chips: these networks are small,
+and for them it is a bound and no forecast.
+
+Memory and traffic are both flat for {both} of {all} programs.
+
+| experiment | batch per chip | parameters | memory | flat | sent | flat | GFLOP per chip | us at least | \
+warnings (1 MiB and more) |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+LEFT = """
+
+Not in the table:
+
+"""
