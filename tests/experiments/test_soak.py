@@ -26,6 +26,7 @@ def called(monkeypatch):
 
   monkeypatch.setattr(soak, "CASES", {"one": one, "two": two})
   monkeypatch.setattr(soak, "make_images", lambda root: root.mkdir())
+  monkeypatch.setattr(kills, "unbroken", lambda place: {})
   return counts
 
 
