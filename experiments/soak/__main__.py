@@ -26,6 +26,7 @@ from experiments.harness.cli import EXPERIMENTS, git_hash
 from experiments.soak import inside, kills, several, table
 from experiments.soak.lives import Outcome, Place, SoakError, last_line
 from experiments.soak.run import make_images
+from latentjax.data.cache import exclusive
 from latentjax.training.loop import versions
 from latentjax.training.workdir import write_atomically
 
@@ -190,7 +191,10 @@ def main() -> int:
   """Run the command; returns the exit status."""
   import tyro
 
-  return run(tyro.cli(Config, prog="python -m experiments.soak", description=__doc__))
+  config = tyro.cli(Config, prog="python -m experiments.soak", description=__doc__)
+  config.workdir.mkdir(parents=True, exist_ok=True)
+  with exclusive(config.workdir / "lock"):  # a second one goes on where the first ends
+    return run(config)
 
 
 if __name__ == "__main__":
