@@ -38,6 +38,8 @@ class Config:
   """Experiments, separated by commas; all that train by default."""
   program: str | None = None
   """Name of a network that is trained; None: the first with the experiment's flags; "all"."""
+  chips: tuple[int, ...] = tuple(TOPOLOGIES)
+  """Numbers of chips."""
   flags: str = ""
   """Further flags for them, separated by blanks."""
   data_dir: Path | None = None
@@ -66,13 +68,16 @@ def main(argv: Sequence[str]) -> int:
   found = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": [], "left_out": {}}
   for name in names if not config.render else ():
     label = (name, config.program or "", config.flags)
-    known = any((r["experiment"], r["asked"], r["flags"]) == label for r in found["rows"])
-    if known or name in found["left_out"]:
+    known = {
+      r["chips"] for r in found["rows"] if (r["experiment"], r["asked"], r["flags"]) == label
+    }
+    todo = tuple(n for n in config.chips if n not in known)
+    if not todo or name in found["left_out"]:
       continue
     start = time.perf_counter()
-    new, error = compile_rows(name, config)
+    new, error = compile_rows(name, dataclasses.replace(config, chips=todo))
     found["rows"] += new
-    if not new:
+    if not new and not known:
       found["left_out"][name] = error
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     print(f"{name}: {len(new)} rows in {time.perf_counter() - start:.0f} s {error}", flush=True)
@@ -85,6 +90,7 @@ def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
   given = {"names": name, "program": config.program, "flags": config.flags}
   given |= {"data_dir": config.data_dir}
   flags = [f"--{key}={value}" for key, value in given.items() if value]
+  flags += ["--chips", *map(str, config.chips)]
   command = [sys.executable, "-m", "experiments.pod", "table", "--worker", *flags]
   with tempfile.TemporaryFile("w+") as out:
     try:
@@ -113,7 +119,8 @@ def rows(name: str, config: Config) -> Any:
 
   intercept()
   own = [*config.flags.split(), *([f"--data_dir={config.data_dir}"] if config.data_dir else [])]
-  for count, topology in TOPOLOGIES.items():
+  for count in config.chips:
+    topology = TOPOLOGIES[count]
     target = chips.target(topology)
     flags = list(filter(None, global_batch(Single(), name, own, count)))
     with tempfile.TemporaryDirectory() as folder:
