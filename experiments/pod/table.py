@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -60,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     Config, args=list(argv), prog="python -m experiments.pod table", description=__doc__,
     use_underscores=True,
   )  # fmt: skip
-  names = config.names.split(",") if config.names else list(available())
+  names = config.names.split(",") if config.names else list(filter(trains, available()))
   if config.worker:
     for row in rows(names[0], config):
       print("ROW " + json.dumps(row), flush=True)
@@ -83,6 +84,17 @@ def main(argv: Sequence[str]) -> int:
     print(f"{name}: {len(new)} rows in {time.perf_counter() - start:.0f} s {error}", flush=True)
   RESULT.with_suffix(".md").write_text(markdown(found))
   return 0
+
+
+def trains(name: str) -> bool:
+  """Whether an experiment, or a part of the harness that it imports, calls `train`."""
+  source = (EXPERIMENTS / f"{name}.py").read_text()
+  imported = " ".join(
+    re.findall(r"^from experiments\.harness.* import (?:\([^)]*\)|.*)", source, re.M)
+  )
+  harness = (EXPERIMENTS / "harness").glob("*.py")
+  parts = [p.read_text() for p in harness if re.search(rf"\b{p.stem}\b", imported)]
+  return any(re.search(r"[^_]\btrain\(", text) for text in (source, *parts))
 
 
 def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
