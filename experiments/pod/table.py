@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import re
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -49,8 +48,6 @@ class Config:
   """Limit for one experiment."""
   render: bool = False
   """Write the table from what is there."""
-  worker: bool = False
-  """Compile in this process, and print a line for each row."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -62,10 +59,7 @@ def main(argv: Sequence[str]) -> int:
     use_underscores=True,
   )  # fmt: skip
   names = config.names.split(",") if config.names else list(filter(trains, available()))
-  if config.worker:
-    for row in rows(names[0], config):
-      print("ROW " + json.dumps(row), flush=True)
-    return 0
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
   found = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": [], "left_out": {}}
   for name in names if not config.render else ():
     label = (name, config.program or "", config.flags)
@@ -99,28 +93,41 @@ def trains(name: str) -> bool:
 
 def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
   """Rows of an experiment, from a process of its own, and why there are none or no more."""
-  given = {"names": name, "program": config.program, "flags": config.flags}
-  given |= {"data_dir": config.data_dir}
-  flags = [f"--{key}={value}" for key, value in given.items() if value]
-  flags += ["--chips", *map(str, config.chips)]
-  command = [sys.executable, "-m", "experiments.pod", "table", "--worker", *flags]
-  with tempfile.TemporaryFile("w+") as out:
-    try:
-      done = subprocess.run(
-        command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=config.seconds
-      )
-      lines = done.stderr.strip().splitlines() if done.returncode else []
-      error = lines[-1] if lines else ""
-    except subprocess.TimeoutExpired:
+  context = multiprocessing.get_context("forkserver")
+  context.set_forkserver_preload(["experiments.pod.analysis", "experiments.pod.capture"])
+  with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "rows"
+    path.touch()
+    process = context.Process(target=write_rows, args=(name, config, path))
+    process.start()
+    process.join(config.seconds)
+    error = ""
+    if process.is_alive():
+      process.kill()
+      process.join()
       error = f"more than {config.seconds} s"
-    out.seek(0)
-    found = [json.loads(line[4:]) for line in out if line.startswith("ROW ")]
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+  if found and "error" in found[-1]:
+    error = found.pop()["error"]
+  elif process.exitcode and not error:
+    error = f"the compiler ended the process ({process.exitcode})"
   return found, error
+
+
+def write_rows(name: str, config: Config, path: Path) -> None:
+  """Write rows to a file as they come, and what went wrong in place of a row."""
+  with path.open("a") as out:
+    try:
+      for row in rows(name, config):
+        out.write(json.dumps(row) + "\n")
+        out.flush()
+    except Exception as error:  # an experiment may raise anything; the table says what
+      text = f"{type(error).__name__}: {error}".splitlines()[0]
+      out.write(json.dumps({"error": text[:300]}) + "\n")
 
 
 def rows(name: str, config: Config) -> Any:
   """Compile for one number of chips after another."""
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")
   import importlib.metadata
 
   from experiments.pod import analysis, chips
