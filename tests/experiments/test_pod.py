@@ -197,11 +197,18 @@ def test_per_device_programs_send_as_much(replicated):
 
 
 def test_rows_of_the_table_are_judged():
-  assert table.flat({1: 5.0, 16: 1e6, 1024: 1.06e6}) and not table.flat({16: 1e6, 1024: 2e6})
-  assert not table.flat({16: 1e6}), "not known"
+  assert table.flat({1: 5.0, 16: 1e6, 1024: 1.06e6}) == "yes"
+  assert table.flat({16: 1e6, 1024: 2e6}) == "**no**" and table.flat({16: 1e6}) == "not known"
   row = {"experiment": "e", "program": "p", "flags": "", "batch_per_chip": 3, "params": 2**20}
-  row |= {"memory": 2**20, "flops": 1e9, "seconds": 1e-6, "bound": "memory", "warnings": []}
+  row |= {"memory": 2**20, "flops": 1e9, "seconds": 1e-6, "bound": "memory"}
+  row |= {"warnings": ["replicated: a", "replicated: b", "not donated: c"]}
   rows = [row | {"chips": n, "sent": n * 2**20} for n in (1, 16, 1024)]
   text = table.markdown({"rows": rows, "left_out": {"f": "trains nothing"}})
   assert "flat for 0 of 1 programs" in text and "- f: trains nothing" in text
-  assert "| e: p | 3 | 1 | 1 / 1 / 1 | yes | 16 / 1.02e+03 | **no** |" in text
+  assert "| e: p | 3 | 1 | 1 / 1 / - / 1 | yes | 1 / 16 / - / 1.02e+03 | **no** |" in text
+  assert "| replicated (2): b; not donated (1): c |" in text
+
+
+def test_what_trains_is_read_from_the_source():
+  assert table.trains("vae_mnist") and table.trains("sim_vq"), "by itself, and through the harness"
+  assert not table.trains("product_maps")
