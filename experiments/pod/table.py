@@ -157,7 +157,7 @@ def rows(name: str, config: Config) -> Any:
         "topology": topology,
         "batch_per_chip": call.config.batch_size // count,
         **{f: getattr(found, f) for f in ("params", "opt_state", "model_state", "data")},
-        **{f: getattr(found, f) for f in ("temporaries", "memory", "sent", "flops")},
+        **{f: getattr(found, f) for f in ("temporaries", "memory", "sent", "flops", "accessed")},
         "collectives": sent_by_kind(found.collectives),
         "seconds": least.seconds,
         "bound": least.bound,
