@@ -17,6 +17,7 @@ BENCHMARKS = (
   "disentanglement_speed",
   "dit_xl_pod",
   "factor_speed",
+  "growth",
   "iwae_k50",
   "kernel_speed",
   "quantize_speed",
