@@ -10,6 +10,7 @@ from experiments.bench import report
 from experiments.bench.rounds import WorkerError
 
 BENCHMARKS = (
+  "checkpoint_speed",
   "contrastive_losses",
   "contrastive_speed",
   "ddim_speed",
@@ -22,6 +23,7 @@ BENCHMARKS = (
   "kernel_speed",
   "quantize_speed",
   "quantizer_values",
+  "startup_speed",
   "vae_conv",
   "vae_losses",
   "vae_mlp",
