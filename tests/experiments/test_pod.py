@@ -195,6 +195,18 @@ def test_missing_donation_is_named(replicated):
   assert findings.findings(found, jaxpr, state, batch_size=B) == []
 
 
+def test_resident_data_is_indexed_on_the_devices():
+  init = lambda key: ({"w": jnp.zeros((D, 16 * D))}, ())
+  config = TrainConfig(batch_size=B, seeds=2)
+  wanted = abstract_program(objective, init, optax.adam(1e-3), ROWS, config, resident=True)
+  state, keys, resident, xs = wanted.args
+  assert resident["x"].shape == (64, D) and resident["x"].sharding.is_fully_replicated
+  assert xs.shape == (1, 2, B) and xs.sharding.shard_shape(xs.shape) == (1, 1, B // 4)
+  assert state.params["w"].shape[0] == 2 == len(keys)
+  out, metrics = wanted.call.trace(*wanted.args).out_info
+  assert out.params["w"].shape == state.params["w"].shape and metrics["loss"].shape == (1, 2)
+
+
 def test_per_device_programs_send_as_much(replicated):
   """What `pmap` runs: the gradient's sum alone, as the objective looks at the rows of its own device."""
   wanted = program(unroll=True, parallel="pmap")
