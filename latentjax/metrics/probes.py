@@ -1,7 +1,7 @@
 """Linear probes: what can be read off a representation by one linear map, fitted to the end."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -130,12 +130,16 @@ def ridge_probe(features: ArrayLike, targets: ArrayLike, *, l2: ArrayLike = 1.0)
   mean = jnp.mean(y, axis=0)
   penalty = jnp.diag(jnp.asarray(l2, x.dtype) / jnp.square(scale)) / len(x)
   moment = jnp.matmul(x.T, x, precision="highest") / len(x)
-  values, vectors = jnp.linalg.eigh(moment + penalty)
+  moment = moment + penalty
+  # A diagonal of ones: next to the penalty of a feature of small scale the others would be rounding.
+  diagonal = jnp.diag(moment)
+  shrink = jax.lax.rsqrt(jnp.where(diagonal == 0, 1, diagonal))[:, None]
+  values, vectors = jnp.linalg.eigh(shrink * moment * shrink.T)
   keep = values > jnp.finfo(x.dtype).eps * x.shape[1] * values[-1]
   inverse = jnp.where(keep, 1 / jnp.where(keep, values, 1), 0)
   target = jnp.matmul(x.T, y - mean, precision="highest") / len(x)
-  solution = jnp.matmul(vectors.T, target, precision="highest") * inverse[:, None]
-  weight = jnp.matmul(vectors, solution, precision="highest") / scale[:, None]
+  solution = jnp.matmul(vectors.T, shrink * target, precision="highest") * inverse[:, None]
+  weight = shrink * jnp.matmul(vectors, solution, precision="highest") / scale[:, None]
   return LinearProbe(weight, mean - jnp.matmul(centre, weight, precision="highest"))
 
 
@@ -158,10 +162,22 @@ def check_same_rows(**arrays: ArrayLike) -> None:
 
 
 def check_finite(**arrays: ArrayLike) -> None:
-  """Refuses arrays that hold NaN or infinity; one that is traced is not known yet and passes."""
+  """Refuses arrays that hold NaN or infinity; one that cannot be read yet passes."""
   for name, array in arrays.items():
-    if not isinstance(array, jax.core.Tracer) and not np.isfinite(np.asarray(array)).all():
+    if is_readable(array) and not np.isfinite(np.asarray(array)).all():
       raise ValueError(f"{name} must be finite, got NaN or infinity")
+
+
+def is_readable(array: ArrayLike) -> bool:
+  """Whether its numbers can be read now, on this host: it is not traced, and not on other hosts."""
+  return not isinstance(array, jax.core.Tracer) and getattr(array, "is_fully_addressable", True)
+
+
+def nan_unless_finite(scores: Any, *arrays: ArrayLike) -> Any:
+  """Scores, or NaN in place of their numbers: of what was traced, and so not refused, but is not finite."""
+  finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(jnp.asarray(array))) for array in arrays]))
+  is_float = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
+  return jax.tree.map(lambda x: jnp.where(finite, x, jnp.nan) if is_float(x) else x, scores)
 
 
 def numbers_of_values(factors: ArrayLike, given: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -170,7 +186,7 @@ def numbers_of_values(factors: ArrayLike, given: int | Sequence[int] | None) -> 
     raise TypeError(f"factors must be integers, got {jnp.result_type(factors)}")
   if isinstance(given, int):
     given = (given,) * jnp.shape(factors)[1]
-  if isinstance(factors, jax.core.Tracer):
+  if not is_readable(factors):
     if given is None:
       raise ValueError("num_values must be given where factors are traced, got None")
     return tuple(given)
@@ -201,64 +217,123 @@ def newton(
   x: jax.Array, one_hot: jax.Array, present: jax.Array, penalty: jax.Array, max_steps: int
 ) -> jax.Array:
   """Weights (F, C) that minimise the mean loss plus half the penalty (F,) of their squares."""
-  product = lambda a, b: jnp.matmul(a, b, precision="highest")
-  log_probs = lambda logits: jax.nn.log_softmax(jnp.where(present, logits, -jnp.inf))
-  quadratic = lambda w: 0.5 * jnp.sum(penalty[:, None] * jnp.square(w))
-
-  def loss(logits: jax.Array, w: jax.Array) -> jax.Array:
-    chosen = jnp.sum(jnp.where(one_hot > 0, log_probs(logits), 0), axis=1)
-    return quadratic(w) - jnp.mean(chosen)
-
-  # Half the second moments bound the Hessian of every pair of classes from above (Boehning).
-  moment = product(x.T, x) / len(x)
-  eps = jnp.finfo(x.dtype).eps
-  bound = jnp.diag(penalty + eps * len(moment)) + 0.5 * moment
-  factor = jax.scipy.linalg.cho_factor(bound)
+  # Examples last: what is elementwise and what runs over the few classes is then fast on a CPU.
+  x, target, present, eps = x.T, one_hot.T > 0, present[:, None], jnp.finfo(x.dtype).eps
+  hessian_of = _small_hessian(x, penalty) if _is_small(x, target) else _hessian(x, penalty)
 
   def balanced(v: jax.Array) -> jax.Array:
     # What all classes share changes no probability: rounding must not make it grow.
-    mean = jnp.sum(jnp.where(present, v, 0), axis=1, keepdims=True) / jnp.sum(present)
+    mean = jnp.sum(jnp.where(present, v, 0), axis=0, keepdims=True) / jnp.sum(present)
     return jnp.where(present, v - mean, 0)
 
-  def direction(w: jax.Array, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    probs = jnp.exp(log_probs(logits))
-    gradient = balanced(product(x.T, probs - one_hot) / len(x) + penalty[:, None] * w)
+  def loss(logits: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
+    log_probs = jax.nn.log_softmax(jnp.where(present, logits, -jnp.inf), axis=0)
+    chosen = jnp.sum(jnp.where(target, log_probs, 0), axis=0)
+    return 0.5 * jnp.sum(penalty * jnp.square(w)) - jnp.mean(chosen), log_probs
 
-    def hessian(v: jax.Array) -> jax.Array:
-      along = probs * product(x, v)
-      along = along - probs * jnp.sum(along, axis=1, keepdims=True)
-      return product(x.T, along) / len(x) + penalty[:, None] * v
-
-    solve = lambda v: jax.scipy.linalg.cho_solve(factor, v)
-    step = jax.scipy.sparse.linalg.cg(hessian, gradient, tol=1e-3, maxiter=100, M=solve)[0]
+  def direction(w: jax.Array, log_probs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    probs = jnp.exp(log_probs)
+    gradient = balanced(_product(probs - target, x.T) / x.shape[1] + penalty * w)
+    hessian, solve = hessian_of(probs)
+    precondition = lambda v: balanced(solve(balanced(v)))
+    step = jax.scipy.sparse.linalg.cg(hessian, gradient, tol=1e-3, maxiter=100, M=precondition)[0]
     step = balanced(step)
     return -step, -jnp.vdot(gradient, step)
 
   def step(state: tuple) -> tuple:
-    w, logits, value, _, count = state
-    move, slope = direction(w, logits)
-    ahead = product(x, move)
+    w, logits, log_probs, value, _, count = state
+    move, slope = direction(w, log_probs)
+    ahead = _product(move, x)
     rounding = 10 * eps * jnp.abs(value)
 
-    def too_long(t: jax.Array) -> jax.Array:
-      worse = loss(logits + t * ahead, w + t * move) > value + 1e-4 * t * slope + rounding
-      return worse & (t > 1e-4)
+    def tried(t: jax.Array) -> tuple:
+      new_w, new_logits = w + t * move, logits + t * ahead
+      new, new_log_probs = loss(new_logits, new_w)
+      return t, (new_w, new_logits, new_log_probs, new, -slope)
 
-    t = jax.lax.while_loop(too_long, lambda t: t / 2, jnp.ones_like(value))
-    new_w, new_logits = w + t * move, logits + t * ahead
-    new = (new_w, new_logits, loss(new_logits, new_w), -slope)
+    def too_long(trial: tuple) -> jax.Array:
+      t, (_, _, _, new, _) = trial
+      return ~(new <= value + 1e-4 * t * slope + rounding) & (t > 1e-4)
+
+    halve = lambda trial: tried(trial[0] / 2)
+    _, new = jax.lax.while_loop(too_long, halve, tried(jnp.ones_like(value)))
     # Of separable classes without a penalty the Hessian comes to nothing, and the step to nan.
-    holds = (new[2] <= value + rounding) & jnp.isfinite(slope)
-    kept = (jnp.where(holds, a, b) for a, b in zip(new, (w, logits, value, 0.0), strict=True))
+    holds = (new[3] <= value + rounding) & jnp.isfinite(slope)
+    old = (w, logits, log_probs, value, jnp.zeros_like(value))
+    kept = (jnp.where(holds, a, b) for a, b in zip(new, old, strict=True))
     return *kept, count + 1
 
   def unfinished(state: tuple) -> jax.Array:
-    _, _, value, gain, count = state
+    _, _, _, value, gain, count = state
     # A gain is of second order in what is wrong with w, so that it can be far below rounding.
     return (gain > eps**1.5 * jnp.abs(value)) & (jnp.abs(value) > eps) & (count < max_steps)
 
-  w = 0 * product(x.T, one_hot)  # made of the data: shard_map's loops want to know
-  logits = product(x, w)
-  value = loss(logits, w)
-  state = (w, logits, value, jnp.inf + 0 * value, 0)
-  return jax.lax.while_loop(unfinished, step, state)[0]
+  w = 0 * _product(one_hot.T, x.T)  # made of the data: shard_map's loops want to know
+  logits = _product(w, x)
+  value, log_probs = loss(logits, w)
+  state = (w, logits, log_probs, value, jnp.inf + 0 * value, 0)
+  return jax.lax.while_loop(unfinished, step, state)[0].T
+
+
+Hessian = tuple[Callable[[jax.Array], jax.Array], Callable[[jax.Array], jax.Array]]
+
+
+def _is_small(x: jax.Array, target: jax.Array) -> bool:
+  """Whether the Hessian costs less than the products with it that it saves."""
+  return len(x) * len(target) <= 256
+
+
+def _hessian(x: jax.Array, penalty: jax.Array) -> Callable[[jax.Array], Hessian]:
+  """Of probabilities (C, N): products of (C, F) with the Hessian, and with about its inverse."""
+  # Half the second moments bound the Hessian of every pair of classes from above (Boehning).
+  moment = _product(x, x.T) / x.shape[1]
+  bound = jnp.diag(penalty + jnp.finfo(x.dtype).eps * len(moment)) + 0.5 * moment
+  factor = jax.scipy.linalg.cho_factor(bound)
+
+  def of(probs: jax.Array) -> Hessian:
+    def hessian(v: jax.Array) -> jax.Array:
+      along = probs * _product(v, x)
+      along = along - probs * jnp.sum(along, axis=0)
+      return _product(along, x.T) / x.shape[1] + penalty * v
+
+    return hessian, lambda v: jax.scipy.linalg.cho_solve(factor, v.T).T
+
+  return of
+
+
+def _small_hessian(x: jax.Array, penalty: jax.Array) -> Callable[[jax.Array], Hessian]:
+  """The same with the Hessian itself, C F x C F: one product of pairs of classes and of features."""
+  num_features, num_rows = x.shape
+  upper = np.triu_indices(num_features)
+  squares = (x[upper[0]] * x[upper[1]]).T / num_rows
+
+  def of(probs: jax.Array) -> Hessian:
+    num_classes, size = len(probs), len(probs) * num_features
+    a, b = np.triu_indices(num_classes, 1)
+    mixed = jnp.pad(_product(probs[a] * probs[b], squares), ((0, 1), (0, 0)))
+    mixed = mixed[_pair_of(num_classes, 1)][:, :, _pair_of(num_features, 0)]
+    # p (1 - p) is what the other classes have in common with a class, also where 1 - p would round.
+    own = jnp.sum(mixed, axis=1) + jnp.diag(penalty)
+    whole = jnp.eye(num_classes, dtype=x.dtype)[:, :, None, None] * own[:, None] - mixed
+    whole = whole.transpose(0, 2, 1, 3).reshape(size, size)
+    diagonal = jnp.diag(whole)
+    # Rounding must leave it definite, and a class or feature without examples needs a number.
+    ridge = jnp.where(diagonal > 0, 4 * size * jnp.finfo(x.dtype).eps * diagonal, 1)
+    factor = jax.scipy.linalg.cho_factor(whole + jnp.diag(ridge))
+    shaped = lambda v: v.reshape(num_classes, num_features)
+    hessian = lambda v: shaped(_product(whole, v.ravel()))
+    return hessian, lambda v: shaped(jax.scipy.linalg.cho_solve(factor, v.ravel()))
+
+  return of
+
+
+def _pair_of(count: int, offset: int) -> np.ndarray:
+  """Place of every pair among those at least offset apart, in order; for others the place after all."""
+  upper = np.triu_indices(count, offset)
+  place = np.full((count, count), len(upper[0]))
+  place[upper] = np.arange(len(upper[0]))
+  return np.minimum(place, place.T)
+
+
+def _product(a: jax.Array, b: jax.Array) -> jax.Array:
+  return jnp.matmul(a, b, precision="highest")
