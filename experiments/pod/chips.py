@@ -26,12 +26,12 @@ class Chip(NamedTuple):
   interconnect: float
 
 
-# Of the makers' data sheets: cloud.google.com/tpu/docs (v5e, v5p, v6e; their interconnect counts both
-# directions), NVIDIA's of the H100 SXM (dense products).
+# Of the makers' data sheets: cloud.google.com/tpu/docs (v5e, v5p, v6e; half of the bandwidth that they call
+# bidirectional), NVIDIA's of the H100 SXM (dense products).
 CHIPS = {
-  "v5e": Chip(16e9, 197e12, 819e9, 100e9),
-  "v5p": Chip(95e9, 459e12, 2765e9, 300e9),
-  "v6e": Chip(32e9, 918e12, 1640e9, 224e9),
+  "v5e": Chip(16e9, 197e12, 819e9, 200e9),
+  "v5p": Chip(95e9, 459e12, 2765e9, 600e9),
+  "v6e": Chip(32e9, 918e12, 1640e9, 400e9),
   "gpu": Chip(80e9, 989e12, 3350e9, 450e9),
 }
 
@@ -88,6 +88,7 @@ def target(topology: str) -> Target:
   from jax.experimental import topologies
 
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # ask no metadata server what TPU this is
+  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no TPU is used, so none has to be shared
   # A host has four chips at least; one chip is one of theirs.
   name = f"{kind}:2x2" if count == 1 else topology
   if kind == "v5p":

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -38,6 +38,8 @@ class Config:
   """Experiments, separated by commas; all that train by default."""
   program: str | None = None
   """Name of a network that is trained; None: the first with the experiment's flags; "all"."""
+  chips: tuple[int, ...] = tuple(TOPOLOGIES)
+  """Numbers of chips."""
   flags: str = ""
   """Further flags for them, separated by blanks."""
   data_dir: Path | None = None
@@ -46,8 +48,6 @@ class Config:
   """Limit for one experiment."""
   render: bool = False
   """Write the table from what is there."""
-  worker: bool = False
-  """Compile in this process, and print a line for each row."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,21 +58,21 @@ def main(argv: Sequence[str]) -> int:
     Config, args=list(argv), prog="python -m experiments.pod table", description=__doc__,
     use_underscores=True,
   )  # fmt: skip
-  names = config.names.split(",") if config.names else list(available())
-  if config.worker:
-    for row in rows(names[0], config):
-      print("ROW " + json.dumps(row), flush=True)
-    return 0
+  names = config.names.split(",") if config.names else list(filter(trains, available()))
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
   found = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": [], "left_out": {}}
   for name in names if not config.render else ():
     label = (name, config.program or "", config.flags)
-    known = any((r["experiment"], r["asked"], r["flags"]) == label for r in found["rows"])
-    if known or name in found["left_out"]:
+    known = {
+      r["chips"] for r in found["rows"] if (r["experiment"], r["asked"], r["flags"]) == label
+    }
+    todo = tuple(n for n in config.chips if n not in known)
+    if not todo or name in found["left_out"]:
       continue
     start = time.perf_counter()
-    new, error = compile_rows(name, config)
+    new, error = compile_rows(name, dataclasses.replace(config, chips=todo))
     found["rows"] += new
-    if not new:
+    if not new and not known:
       found["left_out"][name] = error
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     print(f"{name}: {len(new)} rows in {time.perf_counter() - start:.0f} s {error}", flush=True)
@@ -80,29 +80,54 @@ def main(argv: Sequence[str]) -> int:
   return 0
 
 
+def trains(name: str) -> bool:
+  """Whether an experiment, or a part of the harness that it imports, calls `train`."""
+  source = (EXPERIMENTS / f"{name}.py").read_text()
+  imported = " ".join(
+    re.findall(r"^from experiments\.harness.* import (?:\([^)]*\)|.*)", source, re.M)
+  )
+  harness = (EXPERIMENTS / "harness").glob("*.py")
+  parts = [p.read_text() for p in harness if re.search(rf"\b{p.stem}\b", imported)]
+  return any(re.search(r"[^_]\btrain\(", text) for text in (source, *parts))
+
+
 def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
   """Rows of an experiment, from a process of its own, and why there are none or no more."""
-  given = {"names": name, "program": config.program, "flags": config.flags}
-  given |= {"data_dir": config.data_dir}
-  flags = [f"--{key}={value}" for key, value in given.items() if value]
-  command = [sys.executable, "-m", "experiments.pod", "table", "--worker", *flags]
-  with tempfile.TemporaryFile("w+") as out:
-    try:
-      done = subprocess.run(
-        command, stdout=out, stderr=subprocess.PIPE, text=True, timeout=config.seconds
-      )
-      lines = done.stderr.strip().splitlines() if done.returncode else []
-      error = lines[-1] if lines else ""
-    except subprocess.TimeoutExpired:
+  context = multiprocessing.get_context("forkserver")
+  context.set_forkserver_preload(["experiments.pod.analysis", "experiments.pod.capture"])
+  with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "rows"
+    path.touch()
+    process = context.Process(target=write_rows, args=(name, config, path))
+    process.start()
+    process.join(config.seconds)
+    error = ""
+    if process.is_alive():
+      process.kill()
+      process.join()
       error = f"more than {config.seconds} s"
-    out.seek(0)
-    found = [json.loads(line[4:]) for line in out if line.startswith("ROW ")]
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+  if found and "error" in found[-1]:
+    error = found.pop()["error"]
+  elif process.exitcode and not error:
+    error = f"the compiler ended the process ({process.exitcode})"
   return found, error
+
+
+def write_rows(name: str, config: Config, path: Path) -> None:
+  """Write rows to a file as they come, and what went wrong in place of a row."""
+  with path.open("a") as out:
+    try:
+      for row in rows(name, config):
+        out.write(json.dumps(row) + "\n")
+        out.flush()
+    except Exception as error:  # an experiment may raise anything; the table says what
+      text = f"{type(error).__name__}: {error}".splitlines()[0]
+      out.write(json.dumps({"error": text[:300]}) + "\n")
 
 
 def rows(name: str, config: Config) -> Any:
   """Compile for one number of chips after another."""
-  os.environ.setdefault("JAX_PLATFORMS", "cpu")
   import importlib.metadata
 
   from experiments.pod import analysis, chips
@@ -113,7 +138,8 @@ def rows(name: str, config: Config) -> Any:
 
   intercept()
   own = [*config.flags.split(), *([f"--data_dir={config.data_dir}"] if config.data_dir else [])]
-  for count, topology in TOPOLOGIES.items():
+  for count in config.chips:
+    topology = TOPOLOGIES[count]
     target = chips.target(topology)
     flags = list(filter(None, global_batch(Single(), name, own, count)))
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +157,7 @@ def rows(name: str, config: Config) -> Any:
         "topology": topology,
         "batch_per_chip": call.config.batch_size // count,
         **{f: getattr(found, f) for f in ("params", "opt_state", "model_state", "data")},
-        **{f: getattr(found, f) for f in ("temporaries", "memory", "sent", "flops")},
+        **{f: getattr(found, f) for f in ("temporaries", "memory", "sent", "flops", "accessed")},
         "collectives": sent_by_kind(found.collectives),
         "seconds": least.seconds,
         "bound": least.bound,
@@ -152,9 +178,20 @@ def sent_by_kind(exchanged: Sequence[Any]) -> dict[str, float]:
   }
 
 
-def flat(values: dict[int, float]) -> bool:
+def flat(values: dict[int, float]) -> str:
   """Whether a number per chip is at 1,024 chips what it is at 16."""
-  return 1024 in values and 16 in values and values[1024] <= SLACK * values[16] + 4096
+  if not {16, 1024} <= set(values):
+    return "not known"
+  return "yes" if values[1024] <= SLACK * values[16] + 4096 else "**no**"
+
+
+def short(warnings: Sequence[str]) -> str:
+  """How many of each kind, and the last of it."""
+  kinds: dict[str, list[str]] = {}
+  for line in warnings:
+    kind, _, rest = line.partition(": ")
+    kinds.setdefault(kind, []).append(rest)
+  return "; ".join(f"{kind} ({len(lines)}): {lines[-1]}" for kind, lines in kinds.items())
 
 
 def markdown(found: dict[str, Any]) -> str:
@@ -162,32 +199,33 @@ def markdown(found: dict[str, Any]) -> str:
   groups: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
   for row in found["rows"]:
     groups.setdefault((row["experiment"], row["program"], row["flags"]), {})[row["chips"]] = row
-  lines = []
+  lines, both = [], 0
   for (name, program, flags), by in sorted(groups.items()):
-    column = lambda key, by=by: {n: by[n][key] for n in sorted(by)}
-    memory, sent = column("memory"), column("sent")
-    text = lambda values: " / ".join(f"{v / 2**20:.3g}" for v in values.values())
-    what = name if program in ("train", name) else f"{name}: {program}"
+    column = lambda key, unit, by=by: {n: row[key] / unit for n, row in by.items()}
     most = by[max(by)]
+    flats = [flat(column(key, 1)) for key in ("memory", "sent")]
+    both += flats == ["yes", "yes"]
+    what = name if program in ("train", name) else f"{name}: {program}"
     cells = [
       f"{what} `{flags}`" if flags else what,
       str(most["batch_per_chip"]),
       f"{most['params'] / 2**20:.3g}",
-      text(memory),
-      "yes" if flat(memory) else "**no**",
-      text({n: v for n, v in sent.items() if n > 1}),
-      "yes" if flat(sent) else "**no**",
-      " / ".join(f"{row['flops'] / 1e9:.3g}" for row in by.values()),
+      numbers(column("memory", 2**20)),
+      flats[0],
+      numbers(column("sent", 2**20)),
+      flats[1],
+      numbers(column("flops", 1e9)),
       f"{1e6 * most['seconds']:.0f} ({most['bound']})",
-      "; ".join(most["warnings"]),
+      short(most["warnings"]),
     ]
     lines.append(f"| {' | '.join(cells)} |")
-  flats = [
-    [flat({n: r[k] for n, r in by.items()}) for k in ("memory", "sent")] for by in groups.values()
-  ]
-  both = sum(all(f) for f in flats)
   left = "\n".join(f"- {name}: {why}" for name, why in sorted(found["left_out"].items()))
-  return HEAD.format(both=both, all=len(flats)) + "\n".join(lines) + LEFT + left + "\n"
+  return HEAD.format(both=both, all=len(groups)) + "\n".join(lines) + LEFT + left + "\n"
+
+
+def numbers(values: dict[int, float]) -> str:
+  """For 1 / 16 / 256 / 1,024 chips."""
+  return " / ".join(f"{values[n]:.3g}" if n in values else "-" for n in TOPOLOGIES)
 
 
 HEAD = """# Weak scaling, compiled
@@ -195,13 +233,18 @@ HEAD = """# Weak scaling, compiled
 Generated by `python -m experiments.pod table`; do not edit. The train step of every experiment, compiled by
 the TPU's own compiler for 1 / 16 / 256 / 1,024 chips of TPU v5p, without a TPU: the batch of the experiment
 on every chip, parameters on all of them, one seed. MiB per chip; "sent" is what leaves a chip in a step, by
-ring algorithms, for 16 / 256 / 1,024 chips. Flat: at 1,024 chips at most 1.1 times what it is at 16, which a
-ring's (n - 1) / n explains, and 4 KiB. The time is the roofline's for 1,024 chips: these networks are small,
-and for them it is a bound and no forecast.
+ring algorithms. Flat: at 1,024 chips at most 1.1 times what it is at 16, which a ring's (n - 1) / n explains,
+and 4 KiB. The time is the roofline's for most chips: these networks are small, and for them it is a bound and
+no forecast. TPUs keep small temporaries in a memory of their own, which does not count.
+
+Losses that compare every row with every other ask for the rows of all chips: by themselves they gather them,
+and memory and traffic grow with the number of chips. Where a loss has a `block_size`, it and
+`--parallel=pmap` send blocks round a ring, which bounds the memory; what is sent and computed for each chip
+still grows, as the pairs of its rows do.
 
 Memory and traffic are both flat for {both} of {all} programs.
 
-| experiment | batch per chip | parameters | memory | flat | sent | flat | GFLOP per chip | us at least | \
+| experiment | batch per chip | parameters | memory | flat | sent | flat | GFLOP | us at least | \
 warnings (1 MiB and more) |
 |---|---|---|---|---|---|---|---|---|---|
 """

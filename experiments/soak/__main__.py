@@ -26,6 +26,7 @@ from experiments.harness.cli import EXPERIMENTS, git_hash
 from experiments.soak import inside, kills, several, table
 from experiments.soak.lives import Outcome, Place, SoakError, last_line
 from experiments.soak.run import make_images
+from latentjax.data.cache import exclusive
 from latentjax.training.loop import versions
 from latentjax.training.workdir import write_atomically
 
@@ -54,10 +55,7 @@ class Config:
 
 def killed(place: Place, config: Config, hurry: Callable[[], bool]) -> list[Outcome] | None:
   """Run after run until there were kills enough; None if time is up."""
-  reference_file = place.root / "unbroken.json"
-  if not reference_file.exists():
-    write_atomically(reference_file, json.dumps(kills.unbroken(place)))
-  reference = json.loads(reference_file.read_text())
+  reference = json.loads((place.root / "unbroken.json").read_text())
   campaigns: list[dict[str, Any]] = []
   while sum(len(each["kills"]) for each in campaigns) < config.kills:
     path = place.root / f"campaign_{len(campaigns)}.json"
@@ -80,7 +78,6 @@ def inside_case(name: str) -> Callable[[Place], Outcome]:
     command = [sys.executable, "-m", "experiments.soak.inside", name]
     command += [str(place.root / name), str(place.images), str(place.seed)]
     environment = os.environ | {
-      "JAX_PLATFORMS": "cpu",
       "LATENTJAX_CACHE": str(place.root / "cache"),
       "SOAK_XLA_CACHE": str(place.root / "xla"),
     }
@@ -143,12 +140,15 @@ def outcomes_of(
 def run(config: Config) -> int:
   """All cases; 0 if every fault came out as promised."""
   begin = time.perf_counter()
+  os.environ["JAX_PLATFORMS"] = "cpu"  # here, before the process that runs are forked from
   hurry = lambda: config.limit_s is not None and time.perf_counter() - begin > config.limit_s
   place = Place(config.workdir.absolute(), config.workdir.absolute() / "images", config.seed)
   place.root.mkdir(parents=True, exist_ok=True)
   if not place.images.exists():
     make_images(place.root / "images_half")
     (place.root / "images_half").rename(place.images)
+  if not (place.root / "unbroken.json").exists():
+    write_atomically(place.root / "unbroken.json", json.dumps(kills.unbroken(place)))
   spent_file = place.root / "seconds"
   before = float(spent_file.read_text()) if spent_file.exists() else 0.0
   rows: list[dict[str, Any]] = []
@@ -191,7 +191,10 @@ def main() -> int:
   """Run the command; returns the exit status."""
   import tyro
 
-  return run(tyro.cli(Config, prog="python -m experiments.soak", description=__doc__))
+  config = tyro.cli(Config, prog="python -m experiments.soak", description=__doc__)
+  config.workdir.mkdir(parents=True, exist_ok=True)
+  with exclusive(config.workdir / "lock"):  # a second one goes on where the first ends
+    return run(config)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import contextlib
 import random
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -103,7 +102,7 @@ def campaign(place: Place, number: int, kills: int, reference: dict[str, Any]) -
   if last is None:
     try:
       last = end(start(place, folder, cache=cache))[0][-1]
-    except (SoakError, subprocess.SubprocessError) as error:
+    except SoakError as error:
       return {"kills": done, "same": False, "error": str(error)[-500:]}
     resumed = last["steps_run"] == STEPS - whole
   else:
@@ -139,6 +138,8 @@ def summary(campaigns: list[dict[str, Any]]) -> list[Outcome]:
     "of these, inside the decode cache's write": [k for k in kills if k["inside_cache"]],
   }.items():
     how = "signal to the process; the half-written files were seen afterwards"
-    how = "signal to the process, from its start to its end" if chosen is kills else how
+    how = (
+      "to a process of its own, at any time from its start to its end" if chosen is kills else how
+    )
     rows.append(Outcome(fault, how, len(chosen), text, slowest, good == len(campaigns)))
   return rows

@@ -44,7 +44,7 @@ def make_images(root: Path) -> None:
 def train(folder: Path, images: Path, **fields: Any) -> dict[str, Any]:
   """Train on a folder of images; steps done and the fingerprints of the final state."""
   config = training.TrainConfig(**FIELDS | fields)
-  networks = mlp_vae((SIDE, SIDE, 1), 4, hidden=(128,))
+  networks = mlp_vae((SIDE, SIDE, 1), 4, hidden=(256,))
   model = vae(networks.encode_fn, networks.decode_fn, latent_dim=4, axis_name=config.axis_name)
   result = training.train(
     model.objective,

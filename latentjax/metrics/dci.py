@@ -120,10 +120,9 @@ def dci(
   check_range(0.0, l1=l1)
   arrays = codes, factors, test_codes, test_factors
   if estimator == "lasso":
-    return nan_unless_finite(_linear(*arrays, l1), *arrays)
+    return _linear(*arrays, l1)
   num_values = numbers_of_values(factors, num_values)
-  scores = _classified(*arrays, l1, estimator, num_values, num_stages, num_bins)
-  return nan_unless_finite(scores, codes, test_codes)
+  return _classified(*arrays, l1, estimator, num_values, num_stages, num_bins)
 
 
 def dci_scores(importance: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -194,12 +193,13 @@ def _classified(
   else:
     found = _logistic(codes, factors, test_codes, max(num_values), l1)
   accuracy = lambda guess, y: jnp.mean(guess == jnp.asarray(y), dtype=found.importance.dtype)
-  return DCI(
+  scores = DCI(
     *dci_scores(found.importance),
     accuracy(found.test_predictions, test_factors),
     accuracy(found.predictions, factors),
     found.importance,
   )
+  return nan_unless_finite(scores, codes, test_codes)
 
 
 @jax.jit
@@ -225,7 +225,8 @@ def _linear(
     (jnp.asarray(test_factors, z.dtype) - mean) / spread,
   )
   importance = jnp.abs(probe.weight)
-  return DCI(*dci_scores(importance), test, explained(z, y), importance)
+  scores = DCI(*dci_scores(importance), test, explained(z, y), importance)
+  return nan_unless_finite(scores, codes, factors, test_codes, test_factors)
 
 
 def _logistic(

@@ -68,7 +68,7 @@ def column_entropies(
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
 
   Returns:
-    Shape (A,), float32 or wider.
+    Shape (A,), float32 or wider. Labels out of range, where traced, count as the nearest that are in it.
 
   Raises:
     TypeError: if the labels are not integers.
@@ -198,7 +198,7 @@ def _discretize(x: jax.Array, num_bins: int, method: str) -> jax.Array:
 
 @partial(jax.jit, static_argnums=1)
 def _entropies(labels: jax.Array, num_values: int) -> jax.Array:
-  counts = _counts(labels.T, num_values)
+  counts = _counts(jnp.clip(labels.T, 0, num_values - 1), num_values)
   return jnp.sum(jax.scipy.special.entr(counts / labels.shape[0]), axis=1)
 
 

@@ -83,7 +83,6 @@ def explicitness(
   check_range(0.0, l2=l2)
   num_classes = max(numbers_of_values(factors, num_values))
   area = _area(codes, factors, test_codes, test_factors, l2, num_classes)
-  area = nan_unless_finite(area, codes, test_codes)
   return 2 * area - 1 if rescale else area
 
 
@@ -113,7 +112,7 @@ def _area(
 
   # One factor at a time: each takes its own number of steps.
   columns = jnp.asarray(factors).T, jnp.asarray(test_factors).T
-  return jnp.mean(jax.lax.map(of_factor, columns))
+  return nan_unless_finite(jnp.mean(jax.lax.map(of_factor, columns)), codes, test_codes)
 
 
 def _log_odds(logits: jax.Array) -> jax.Array:

@@ -23,7 +23,7 @@ TENSOR_AXIS = "tensor"  # layers: all its devices have the same rows, and each a
 # Axes of an array's last dimensions by its path, the first pattern found. Layers that widen are split by
 # their outputs, and those that come back by their inputs, so that the two exchange one sum.
 TENSOR_RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
-  (r"(out|output|attended|proj|down)/kernel$", (TENSOR_AXIS, None)),
+  (r"(^|/)(out|output|attended|proj|down)/kernel$", (TENSOR_AXIS, None)),
   (r"(kernel|embedding)$", (None, TENSOR_AXIS)),
 )
 

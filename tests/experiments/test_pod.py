@@ -1,5 +1,8 @@
 """What a program for a pod holds, sends and computes; every warning where it is due, and not elsewhere."""
 
+import sys
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +11,11 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from experiments.harness import Config
+from experiments.pod import __main__ as pod
 from experiments.pod import analysis, chips, findings, hlo, table
-from latentjax import data
+from experiments.pod.capture import capture
+from latentjax import data, training
 from latentjax.training import TrainConfig, make_mesh
 from latentjax.training.program import abstract_program
 
@@ -197,11 +203,46 @@ def test_per_device_programs_send_as_much(replicated):
 
 
 def test_rows_of_the_table_are_judged():
-  assert table.flat({1: 5.0, 16: 1e6, 1024: 1.06e6}) and not table.flat({16: 1e6, 1024: 2e6})
-  assert not table.flat({16: 1e6}), "not known"
+  assert table.flat({1: 5.0, 16: 1e6, 1024: 1.06e6}) == "yes"
+  assert table.flat({16: 1e6, 1024: 2e6}) == "**no**" and table.flat({16: 1e6}) == "not known"
   row = {"experiment": "e", "program": "p", "flags": "", "batch_per_chip": 3, "params": 2**20}
-  row |= {"memory": 2**20, "flops": 1e9, "seconds": 1e-6, "bound": "memory", "warnings": []}
+  row |= {"memory": 2**20, "flops": 1e9, "seconds": 1e-6, "bound": "memory"}
+  row |= {"warnings": ["replicated: a", "replicated: b", "not donated: c"]}
   rows = [row | {"chips": n, "sent": n * 2**20} for n in (1, 16, 1024)]
   text = table.markdown({"rows": rows, "left_out": {"f": "trains nothing"}})
   assert "flat for 0 of 1 programs" in text and "- f: trains nothing" in text
-  assert "| e: p | 3 | 1 | 1 / 1 / 1 | yes | 16 / 1.02e+03 | **no** |" in text
+  assert "| e: p | 3 | 1 | 1 / 1 / - / 1 | yes | 1 / 16 / - / 1.02e+03 | **no** |" in text
+  assert "| replicated (2): b; not donated (1): c |" in text
+
+
+def test_what_trains_is_read_from_the_source():
+  assert table.trains("vae_mnist") and table.trains("sim_vq"), "by itself, and through the harness"
+  assert not table.trains("product_maps")
+
+
+def trained(config):
+  """An experiment: a judge with flags of its own, then the network, then what needs it trained."""
+  init = lambda key: ({"w": jax.random.normal(key, (D, 16 * D))}, ())
+  common = (objective, init, optax.adam(1e-3), ROWS)
+  judge = training.train(*common, TrainConfig(batch_size=8), config.folder / "judge", name="judge")
+  assert judge.state.params["w"].std() > 0.5, "a first state"
+  training.train(*common, config, config.folder, name="network", progress=False)
+  raise FloatingPointError("what comes after is of no interest")
+
+
+def test_calls_of_train_are_noted(monkeypatch, tmp_path):
+  fake = types.ModuleType("experiments.fake", "A fake.")
+  fake.Config, fake.QUICK, fake.run = Config, {}, trained
+  monkeypatch.setitem(sys.modules, "experiments.fake", fake)
+  monkeypatch.setattr(training, "train", training.train)  # put back afterwards
+  flags = pod.global_batch(pod.Config(batch_per_chip=3), "fake", ["--tensor=2"], 8)
+  assert flags == ["--seeds=1", "--batch_size=12", "--tensor=2"]
+  assert pod.global_batch(pod.Config(), "fake", ["--batch_size=5"], 8) == ["--batch_size=5"]
+  assert pod.global_batch(pod.Config(), "fake", [], 2)[1] == f"--batch_size={2 * 128}"
+  found = lambda wanted: [c.name for c in capture("fake", flags, tmp_path, program=wanted)]
+  assert found("judge") == ["judge"] and found("all") == ["judge", "network"]
+  (call,) = capture("fake", flags, tmp_path)
+  assert (call.name, call.config.batch_size) == ("network", 12)
+  assert dict(call.program(jax.devices()).mesh.shape) == {"replica": 1, "data": 4, "tensor": 2}
+  with pytest.raises(FloatingPointError, match="of no interest"):
+    capture("fake", flags, tmp_path, program="other")

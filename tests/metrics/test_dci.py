@@ -188,7 +188,7 @@ def test_refusals(metric):
     (ValueError, "must be given together", {"test_codes": TEST}),
     (ValueError, r"factors must be in \[0", {"factors": FACTORS - 1}),
     (ValueError, r"factors must be in \[0", {"num_values": (2, 2)}),
-    (ValueError, "equally many rows", {"codes": NOISY[:0], "factors": FACTORS[:0]}),
+    (ValueError, "codes must not be empty", {"codes": NOISY[:0], "factors": FACTORS[:0]}),
   ]
   for error, match, changes in cases:
     args = {"codes": NOISY, "factors": FACTORS} | changes

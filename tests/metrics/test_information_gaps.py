@@ -159,6 +159,8 @@ def test_discretize():
   np.testing.assert_array_equal(np.ptp(discretize(0 * x + 5, num_bins=4), axis=0), 0)
   heights = column_entropies(np.asarray(even))
   np.testing.assert_allclose(heights, np.log(4), rtol=1e-6)
+  beyond = jax.jit(partial(column_entropies, num_values=3))(np.array([[-1], [1], [9], [9]]))
+  np.testing.assert_allclose(beyond, entropy([1, 1, 2]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
