@@ -94,7 +94,7 @@ def posterior(
   Example:
     >>> zero = jnp.zeros(1)
     >>> mean, covariance = posterior(zero + 3, zero, jnp.ones((1, 1)), zero)
-    >>> mean.tolist(), covariance.tolist()
+    >>> mean.round(3).tolist(), covariance.round(3).tolist()
     ([1.5], [[0.5]])
 
   References:
