@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_not_empty
+from latentjax.checks import check_float
 from latentjax.densities._shapes import Shape, check_shapes, draw_samples, sum_event, widen
 from latentjax.densities.discretized_logistic import bin_log_prob, check_num_values, round_to_bin
 
@@ -176,12 +176,11 @@ def _check_params(
 ) -> dict[str, Shape]:
   """Refuses parameters that do not fit; returns their shapes without components and channels."""
   check_float(logits=logits, mean=mean, log_scale=log_scale, coeffs=coeffs)
-  check_not_empty(logits=logits, mean=mean)
   shapes = {
     name: jnp.shape(p)
     for name, p in {"mean": mean, "log_scale": log_scale, "coeffs": coeffs}.items()
   }
-  if len(shapes["mean"]) < 2:
+  if len(shapes["mean"]) < 2 or 0 in shapes["mean"][-2:]:
     raise ValueError(f"mean must have axes of components and channels, got {shapes['mean']}")
   num_components, channels = shapes["mean"][-2:]
   wanted = {

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_not_empty, check_range
+from latentjax.checks import check_float, check_range
 from latentjax.densities._shapes import check_shapes, draw_samples, sum_event, widen
 
 __all__ = ["log_prob", "log_prob_of_log", "log_sample", "mean", "sample"]
@@ -260,7 +260,8 @@ def _promote(event_ndim: int, temperature: ArrayLike, **arrays: ArrayLike) -> tu
 
 def _check_classes(**arrays: ArrayLike) -> None:
   check_float(**arrays)
-  check_not_empty(**arrays)
   for name, array in arrays.items():
-    if not jnp.ndim(array):
-      raise ValueError(f"{name} must have the classes on its last axis, got shape ()")
+    if jnp.shape(array)[-1:] in ((), (0,)):
+      raise ValueError(
+        f"{name} must have the classes on its last axis, got shape {jnp.shape(array)}"
+      )

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_not_empty
+from latentjax.checks import check_float
 from latentjax.densities import gaussian
 from latentjax.densities._shapes import Shape, check_shapes, draw_samples, sum_event, widen
 
@@ -211,9 +211,8 @@ def log_joint(
 def _check_params(logits: ArrayLike, mean: ArrayLike, log_scale: ArrayLike) -> dict[str, Shape]:
   """Refuses parameters that do not fit; returns their shapes without components and dimensions."""
   check_float(logits=logits, mean=mean, log_scale=log_scale)
-  check_not_empty(logits=logits, mean=mean)
   shape = jnp.shape(mean)
-  if len(shape) < 2:
+  if len(shape) < 2 or 0 in shape[-2:]:
     raise ValueError(f"mean must have axes of components and dimensions, got shape {shape}")
   if jnp.shape(log_scale)[-2:] != shape[-2:]:
     raise ValueError(f"log_scale must have trailing axes {shape[-2:]}, got {jnp.shape(log_scale)}")
