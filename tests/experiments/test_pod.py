@@ -152,6 +152,17 @@ def test_roofline():
       chips.parse(wrong)
 
 
+def test_simulated_devices_stand_in_for_gpus(capsys):
+  target = chips.target("gpu:8")
+  assert target.chip == chips.CHIPS["gpu"] and target.platform == "cpu"
+  assert list(target.devices) == jax.devices()
+  assert chips.target("cpu:4").chip is None
+  with pytest.raises(ValueError, match="wanted at most the 8 host devices"):
+    chips.target("gpu:16")
+  assert pod.main([]) == 0 and pod.main(["no_experiment"]) == 2
+  assert "experiments.pod NAME" in capsys.readouterr().out
+
+
 def test_large_replicated_arrays_are_named(replicated, split):
   state = replicated[0].args[0]
   found = findings.replicated(state, large=10_000)
