@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -42,32 +43,42 @@ def prepare(topology: str) -> None:
     jax.config.update("jax_num_cpu_devices", count)
 
 
-def global_batch(config: Config, name: str, flags: Sequence[str], num_devices: int) -> list[str]:
-  """The experiment's flags with the rows of all devices."""
+def own_flags(config: Config, name: str, flags: Sequence[str], num_devices: int) -> list[str]:
+  """The experiment's flags, with the rows of all devices and one seed unless they say otherwise."""
   import importlib
 
-  if any(flag.startswith("--batch_size") for flag in flags):
-    return list(flags)
-  own = {f.split("=")[0]: f.split("=")[1] for f in flags if f.startswith(("--tensor=", "--seeds="))}
-  rows = config.batch_per_chip
-  if rows is None:
-    rows = importlib.import_module(f"experiments.{name}").Config().batch_size
-  groups = num_devices // int(own.get("--tensor", 1))
-  return ["--seeds=1" if "--seeds" not in own else "", f"--batch_size={rows * groups}", *flags]
+  given = dict(flag.split("=", 1) for flag in flags if "=" in flag)
+  groups = num_devices // int(given.get("--tensor", 1))
+  out = list(flags)
+  if "--batch_size" not in given:
+    rows = config.batch_per_chip
+    if rows is None:
+      rows = importlib.import_module(f"experiments.{name}").Config().batch_size
+    out.append(f"--batch_size={rows * groups}")
+  return out if "--seeds" in given else [*out, "--seeds=1"]
+
+
+def calls(config: Config, name: str, flags: Sequence[str], num_devices: int) -> list[Any]:
+  """The wanted calls of `train`, for so many devices; `intercept` has to have been called."""
+  from experiments.pod.capture import capture
+
+  flags = own_flags(config, name, flags, num_devices)
+  with tempfile.TemporaryDirectory() as folder:
+    found = capture(name, flags, Path(folder), program=config.program)
+  given = dict(flag.split("=", 1) for flag in flags if "=" in flag)
+  groups = num_devices // int(given.get("--tensor", 1))
+  return [call.scaled(int(given["--batch_size"]), groups) for call in found]
 
 
 def run(config: Config, name: str, flags: Sequence[str]) -> int:
   """Compile and print."""
   from experiments.pod import analysis, chips
-  from experiments.pod.capture import capture, intercept
+  from experiments.pod.capture import intercept
   from experiments.pod.findings import findings
 
   intercept()
   target = chips.target(config.topology)
-  flags = list(filter(None, global_batch(config, name, flags, len(target.devices))))
-  with tempfile.TemporaryDirectory() as folder:
-    calls = capture(name, flags, Path(folder), program=config.program)
-  for call in calls:
+  for call in calls(config, name, flags, len(target.devices)):
     program = call.program(target.devices, resident=config.resident)
     found, jaxpr, compiled = analysis.program_cost(program, target.platform)
     if config.hlo is not None:

@@ -152,6 +152,17 @@ def test_roofline():
       chips.parse(wrong)
 
 
+def test_simulated_devices_stand_in_for_gpus(capsys):
+  target = chips.target("gpu:8")
+  assert target.chip == chips.CHIPS["gpu"] and target.platform == "cpu"
+  assert list(target.devices) == jax.devices()
+  assert chips.target("cpu:4").chip is None
+  with pytest.raises(ValueError, match="wanted at most the 8 host devices"):
+    chips.target("gpu:16")
+  assert pod.main([]) == 0 and pod.main(["no_experiment"]) == 2
+  assert "experiments.pod NAME" in capsys.readouterr().out
+
+
 def test_large_replicated_arrays_are_named(replicated, split):
   state = replicated[0].args[0]
   found = findings.replicated(state, large=10_000)
@@ -255,14 +266,18 @@ def test_calls_of_train_are_noted(monkeypatch, tmp_path):
   fake.Config, fake.QUICK, fake.run = Config, {}, trained
   monkeypatch.setitem(sys.modules, "experiments.fake", fake)
   monkeypatch.setattr(training, "train", training.train)  # put back afterwards
-  flags = pod.global_batch(pod.Config(batch_per_chip=3), "fake", ["--tensor=2"], 8)
-  assert flags == ["--seeds=1", "--batch_size=12", "--tensor=2"]
-  assert pod.global_batch(pod.Config(), "fake", ["--batch_size=5"], 8) == ["--batch_size=5"]
-  assert pod.global_batch(pod.Config(), "fake", [], 2)[1] == f"--batch_size={2 * 128}"
+  flags = pod.own_flags(pod.Config(batch_per_chip=3), "fake", ["--tensor=2"], 8)
+  assert flags == ["--tensor=2", "--batch_size=12", "--seeds=1"]
+  given = ["--batch_size=5", "--seeds=2"]
+  assert pod.own_flags(pod.Config(), "fake", given, 8) == given
+  assert pod.own_flags(pod.Config(), "fake", [], 2)[0] == f"--batch_size={2 * 128}"
   found = lambda wanted: [c.name for c in capture("fake", flags, tmp_path, program=wanted)]
   assert found("judge") == ["judge"] and found("all") == ["judge", "network"]
   (call,) = capture("fake", flags, tmp_path)
   assert (call.name, call.config.batch_size) == ("network", 12)
   assert dict(call.program(jax.devices()).mesh.shape) == {"replica": 1, "data": 4, "tensor": 2}
+  (network,) = pod.calls(pod.Config(batch_per_chip=3), "fake", ["--tensor=2"], 8)
+  (judge,) = pod.calls(pod.Config(batch_per_chip=3, program="judge"), "fake", ["--tensor=2"], 8)
+  assert (network.config.batch_size, judge.config.batch_size) == (12, 4 * 8), "a batch of its own"
   with pytest.raises(FloatingPointError, match="of no interest"):
     capture("fake", flags, tmp_path, program="other")
