@@ -10,6 +10,7 @@ from experiments.bench import report
 from experiments.bench.rounds import WorkerError
 
 BENCHMARKS = (
+  "checkpoint_speed",
   "contrastive_losses",
   "contrastive_speed",
   "ddim_speed",
@@ -17,10 +18,12 @@ BENCHMARKS = (
   "disentanglement_speed",
   "dit_xl_pod",
   "factor_speed",
+  "growth",
   "iwae_k50",
   "kernel_speed",
   "quantize_speed",
   "quantizer_values",
+  "startup_speed",
   "vae_conv",
   "vae_losses",
   "vae_mlp",

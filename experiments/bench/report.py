@@ -113,6 +113,23 @@ def scores(found: Found) -> Iterator[Row]:
       yield Row(f"{name}, 10,000 x 10 codes", *times, peer["seconds"] / mine["seconds"], None)
 
 
+def checkpoints(found: Found) -> Iterator[Row]:
+  """Rows of `checkpoint_speed`."""
+  for what, row in found["rows"].items():
+    work = f"checkpoint of {found['mib']} MiB, {'blocked' if what == 'save' else 'read'}"
+    times = (
+      f"{side}{row['seconds'][name]:.2f} s" for name, side in (("ours", ""), ("torch", "torch: "))
+    )
+    yield Row(work, *times, row["ratio"], found["goal"] if what == "save" else None)
+
+
+def startup(found: Found) -> Iterator[Row]:
+  """The row of `startup_speed`; its goal is of seconds."""
+  ours, peer = found["seconds"]["ours"], found["seconds"].get("torch", float("nan"))
+  work = f"start-up to the first step, goal under {found['goal_seconds']:g} s"
+  yield Row(work, f"{ours:.2f} s", f"torch: {peer:.2f} s", peer / ours, None)
+
+
 ROWS: dict[str, Callable[[Found], Iterator[Row]]] = {
   "vae_mlp": training("MLP VAE, end to end"),
   "vae_conv": training("convolutional VAE, end to end"),
@@ -122,6 +139,8 @@ ROWS: dict[str, Callable[[Found], Iterator[Row]]] = {
   "quantize_speed": quantizers,
   "ddim_speed": sampling,
   "disentanglement_speed": scores,
+  "checkpoint_speed": checkpoints,
+  "startup_speed": startup,
 }
 
 

@@ -12,7 +12,13 @@ import jax.numpy as jnp
 
 from experiments.harness.config import Config
 from latentjax import objectives
-from latentjax.data.factors import FactorSet, factor_dataset, render_on_device
+from latentjax.data.factors import (
+  FactorSet,
+  factor_dataset,
+  factor_set,
+  render_on_device,
+  sprites,
+)
 from latentjax.densities import bernoulli
 from latentjax.losses.annealing import linear_annealing
 from latentjax.models import MLP, Networks
@@ -32,6 +38,14 @@ STRENGTHS = {
 }
 
 
+def upright_sprites() -> FactorSet:
+  """White sprites that differ in shape, scale and place."""
+  made = sprites(side=SIDE, num_rotations=1, num_positions=8, num_colours=1)
+  rotation = made.column("rotation")
+  factors = tuple(factor for factor in made.factors if factor.name != "rotation")
+  return factor_set("upright_sprites", factors, lambda v: made.render(jnp.insert(v, rotation, 0)))
+
+
 def make_model(
   config: Config, networks: Networks, made: FactorSet, method: str, strength: Any
 ) -> objectives.LatentModel:
@@ -44,7 +58,7 @@ def make_model(
     method: one of STRENGTHS.
     strength: its weight or capacity; can be traced.
   """
-  share = (64 / SIDE) ** 2
+  share = 64 / SIDE
   likelihood: Any = SimpleNamespace(
     log_prob=lambda *args, **options: share * bernoulli.log_prob(*args, **options),
     mean=bernoulli.mean,

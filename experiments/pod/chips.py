@@ -88,7 +88,9 @@ def target(topology: str) -> Target:
   from jax.experimental import topologies
 
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # ask no metadata server what TPU this is
-  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no TPU is used, so none has to be shared
+  os.environ.setdefault(
+    "ALLOW_MULTIPLE_LIBTPU_LOAD", "1"
+  )  # no TPU is used, so none has to be shared
   # A host has four chips at least; one chip is one of theirs.
   name = f"{kind}:2x2" if count == 1 else topology
   if kind == "v5p":

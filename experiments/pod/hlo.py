@@ -94,8 +94,8 @@ def group_size(line: str, num_devices: int) -> int:
 def collectives(hlo: str, num_devices: int) -> list[Collective]:
   """Every collective of a compiled program's text.
 
-  One that the compiler has cut into pieces, which share a channel, counts once. The TPU's compiler writes
-  a reduce-scatter as an all-reduce in a fusion of a name of its own.
+  One that the TPU's compiler has cut into pieces counts once. A reduce-scatter is written as an all-reduce
+  in a fusion of a name of its own.
   """
   bodies = computations(hlo)
   found: dict[str, Collective] = {}
@@ -106,22 +106,10 @@ def collectives(hlo: str, num_devices: int) -> list[Collective]:
       return
     seen.add((name, times, in_loop))
     for line in bodies.get(name, []):
-      if match := COLLECTIVE.search(line):
-        kind = "reduce-scatter" if name.startswith("all-reduce-scatter") else match[2]
-        sizes = array_bytes(match[1])
-        size = (
-          max(sizes, default=0) if match[3] else sum(sizes)
-        )  # what starts lists its operands too
-        group = group_size(line, num_devices)
-        if kind == "reduce-scatter" and kind == match[2]:
-          size *= group
-        shapes = ", ".join(re.findall(r"[a-z]+\d*\[[\d,]*\]", match[1]))
-        source = re.search(r'op_name="([^"]*)"', line)
-        channel = re.search(r"channel_id=(\d+)", line)
-        place = channel[1] if channel else line
-        row = Collective(kind, shapes, size, group, times, in_loop, source[1] if source else "")
-        if place not in found or found[place].times < times:
-          found[place] = row
+      if row := parse(line, name, num_devices, times, in_loop):
+        key = piece_of(line, row)
+        if key not in found or found[key].times < times:
+          found[key] = row
       loop = " while(" in line
       inside = times * trip_count(line, bodies) if loop else times
       for names in CALLED.findall(line):
@@ -130,6 +118,35 @@ def collectives(hlo: str, num_devices: int) -> list[Collective]:
 
   visit("ENTRY", 1, False)
   return [c for c in found.values() if c.group > 1]
+
+
+def parse(
+  line: str, computation: str, num_devices: int, times: int, in_loop: bool
+) -> Collective | None:
+  """The collective of a line, if it is one."""
+  match = COLLECTIVE.search(line)
+  if not match:
+    return None
+  kind = "reduce-scatter" if computation.startswith("all-reduce-scatter") else match[2]
+  sizes = array_bytes(match[1])
+  size = max(sizes, default=0) if match[3] else sum(sizes)  # what starts lists its operands too
+  group = group_size(line, num_devices)
+  if kind == "reduce-scatter" and kind == match[2]:
+    size *= group
+  shapes = ", ".join(re.findall(r"[a-z]+\d*\[[\d,]*\]", match[1]))
+  source = re.search(r'op_name="([^"]*)"', line)
+  return Collective(kind, shapes, size, group, times, in_loop, source[1] if source else "")
+
+
+def piece_of(line: str, row: Collective) -> str:
+  """Name of an exchange, the same for all its pieces.
+
+  Pieces share a channel; but so do all collectives that `shard_map` has written, so pieces have to say so.
+  """
+  channel = re.search(r"channel_id=(\d+)", line)
+  if channel and '"async_collective_fusion_config"' in line:
+    return " ".join([channel[1], row.kind, row.shapes, row.source])
+  return line.split(" = ")[0].split()[-1]
 
 
 def matmul_flops(jaxpr: Any) -> int:

@@ -35,18 +35,22 @@ HLO = """
   ROOT %s = f32[] add(%a, %b)
 }
 %piece (p: bf16[8]) -> bf16[8] {
-  %g.2 = bf16[8,4]{1,0:T(8,128)} all-gather(%p), channel_id=3, replica_groups={{0,1},{2,3}}, dimensions={0}
+  %g.2 = bf16[8,4]{1,0} all-gather(%p), channel_id=3, replica_groups={{0,1},{2,3}}, PIECE
+}
+%piece.2 (p: bf16[8]) -> bf16[8] {
+  %g.3 = bf16[8,4]{1,0} all-gather(%p), channel_id=3, replica_groups={{0,1},{2,3}}, PIECE
 }
 ENTRY %main (p: bf16[8]) -> bf16[8] {
   %w = (s32[], bf16[8]) while(%t), condition=%cond.1, body=%body.1
   %a = bf16[8] fusion(%p), kind=kCustom, calls=%piece
-  %b = bf16[8] fusion(%p), kind=kCustom, calls=%piece
+  %b = bf16[8] fusion(%p), kind=kCustom, calls=%piece.2
   %c = (bf16[4], bf16[8], u32[]) collective-permute-start(%p), channel_id=4, metadata={op_name="jit(f)/ring"}
   %d = bf16[8] collective-permute-done(%c)
   %e = f32[6] reduce-scatter(%p), channel_id=5, replica_groups=[4,2]<=[8], to_apply=%add
   %x = f32[6] all-reduce(%p), channel_id=6, replica_groups=[8,1]<=[8], to_apply=%add
+  %y = (f32[2], /*index=1*/f32[4]) all-reduce(%p, %p), channel_id=5, replica_groups=[1,8]<=[8]
 }
-"""
+""".replace("PIECE", 'backend_config={"async_collective_fusion_config":{"flag_start":"-1"}}')
 
 
 def test_collectives_of_a_text():
@@ -59,6 +63,10 @@ def test_collectives_of_a_text():
     ("all-gather", 64, 2, 1, False, ""): 32,  # two pieces of one channel
     ("collective-permute", 16, 8, 1, False, "jit(f)/ring"): 16,
     ("reduce-scatter", 48, 2, 1, False, ""): 24,
+    ("all-reduce", 24, 8, 1, False, ""): 2
+    * 24
+    * 7
+    / 8,  # the channel of another, as shard_map does
   }, "the last exchanges nothing: groups of one"
 
 
@@ -195,11 +203,23 @@ def test_missing_donation_is_named(replicated):
   assert findings.findings(found, jaxpr, state, batch_size=B) == []
 
 
-def test_per_device_programs_send_as_much(replicated):
-  """What `pmap` runs: the gradient's sum alone, as the objective looks at the rows of its own device."""
+def test_resident_data_is_indexed_on_the_devices():
+  init = lambda key: ({"w": jnp.zeros((D, 16 * D))}, ())
+  config = TrainConfig(batch_size=B, seeds=2)
+  wanted = abstract_program(objective, init, optax.adam(1e-3), ROWS, config, resident=True)
+  state, keys, resident, xs = wanted.args
+  assert resident["x"].shape == (64, D) and resident["x"].sharding.is_fully_replicated
+  assert xs.shape == (1, 2, B) and xs.sharding.shard_shape(xs.shape) == (1, 1, B // 4)
+  assert state.params["w"].shape[0] == 2 == len(keys)
+  out, metrics = wanted.call.trace(*wanted.args).out_info
+  assert out.params["w"].shape == state.params["w"].shape and metrics["loss"].shape == (1, 2)
+
+
+def test_per_device_programs_send_the_gradient_alone():
+  """What `pmap` runs, where the objective sees the rows of its own device."""
   wanted = program(unroll=True, parallel="pmap")
   found, _, _ = analysis.program_cost(wanted, "cpu")
-  assert 0 < found.sent <= replicated[1].sent
+  assert found.sent == 2 * 7 / 8 * (found.params + 4)  # and the loss
 
 
 def test_rows_of_the_table_are_judged():

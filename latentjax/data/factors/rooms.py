@@ -84,7 +84,8 @@ def rooms(*, side: int = 64, samples: int = 2, sampler: Sampler | None = None) -
     planes, _ = jax.lax.scan(add, 0 * scale + jnp.zeros((3, side, side)), traced)
     colours = 256 / samples**2 * (0.15 + 0.8 * hue_to_rgb(jnp.stack([floor, wall, thing])))
     image = sum(plane[..., None] * colour for plane, colour in zip(planes, colours))
-    return jnp.round(jnp.minimum(image, 255)).astype(jnp.uint8)
+    # Casts to 8 bits alone round, in some programs and not in others.
+    return jnp.floor(jnp.minimum(image, 255)).astype(jnp.uint8)
 
   return factor_set("rooms", factors, render, sampler=sampler)
 
