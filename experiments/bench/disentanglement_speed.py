@@ -10,7 +10,8 @@ DCIMIG, modularity, and the three numbers of InfoMEC with the fit of its probe. 
 `disentanglement_report`, which adds DCI with 100 stages of boosted trees (not on the other side: minutes) to
 most of the scores timed one by one; it runs first, and compiles everything without a cache.
 Expected: the scores of information together at least 10 x as fast; a report, compiled before, in less than
-10 s; all scores together faster than the other side's.
+10 CPU seconds of all threads, and so in less than 10 s on idle cores; all scores together faster than the
+other side's.
 Command: python -m experiments.bench disentanglement_speed
 Time: two minutes on two quiet cores.
 """
@@ -160,13 +161,14 @@ def run(config: Config) -> int:
   all_ours, all_theirs = (total(side, ours) for side in (ours, theirs))
   print(f"information: {ratio:.1f} x; all: {all_ours:.2f} s against {all_theirs:.2f} s")
   compiling = report["seconds_of_compilation"]
-  print(f"a report: {report['seconds']:.2f} s, and {compiling:.1f} s to compile it")
+  of_cpu = f"{report['cpu_seconds']:.2f} s of CPU"
+  print(f"a report: {report['seconds']:.2f} s ({of_cpu}), and {compiling:.1f} s to compile it")
   close = lambda name: (
     abs(ours[name]["value"] - theirs[name]["value"]) <= (0.02 if name in DRAWN else 1e-3)
   )
   holds = {
     "scores of information at least 10 x as fast": ratio >= 10,
-    "a report in less than 10 s": report["seconds"] < 10,
+    "a report in less than 10 CPU seconds": report["cpu_seconds"] < 10,
     "all scores faster than the other side's": all_ours < all_theirs,
     "the same values": all(map(close, ours)),
   }
