@@ -11,11 +11,11 @@ at least 0.1 above that of an encoder with random weights, and not lowered by fi
 Note: source images are 16 x 16, of one white shape on black in all combinations of position (8 x 8), size (4)
 and shape (3). Target images are the same with half the contrast on a ground of noise, different noise to fit
 probes and to test them. The paper's are dSprites and Shapes3D to Noisy-dSprites, Coil100 and photographs.
-As run, the VAE trained on the target keeps no active latent, so that the second claim holds against an empty
-code and says nothing of transfer; that transferred codes beat random weights does. Fine-tuning lowers the
-accuracy, so that the fourth claim fails. A second run with beta = 1 on the target, to fill that code, did
-not: still no active latent, and a change of accuracy by fine-tuning of 0.003 +- 0.010, up in one seed of
-three. The set-up and the verdict are therefore those of the first run.
+On the target p(x|z) is Gaussian with the scale of the noise: knowing all factors then gains 46 nats of
+likelihood, as the 49 on the source, for 6.6 nats of divergence. Under the source's Bernoulli, as in two first
+runs, a grey pixel is nearly a fair coin and all factors gain 3 nats, less than they cost: neither at beta = 4
+nor at 1 did the VAE trained on the target keep an active latent, so that the second claim was held against an
+empty code; fine-tuning on that loss lowered the accuracy.
 Time: about four minutes on two CPU cores, three seeds of three models.
 """
 
@@ -33,6 +33,7 @@ import optax
 from experiments import harness
 from experiments.harness import Claim, Outcome, factor_images, pictures
 from latentjax import data, objectives
+from latentjax.densities import gaussian
 from latentjax.metrics import factor_association, logistic_probe, omes
 from latentjax.models import mlp_vae
 from latentjax.training import train
@@ -156,6 +157,9 @@ def run(config: Config) -> Outcome:
   functions = networks.encode_fn, networks.decode_fn
   shared = {"latent_dim": config.latent_dim, "beta": config.beta, "axis_name": config.axis_name}
   vae, ada = objectives.vae(*functions, **shared), objectives.ada_gvae(*functions, **shared)
+  grey = lambda params, z: (jax.nn.sigmoid(networks.decode_fn(params, z)[0]), log_scale)
+  log_scale = jnp.log(config.noise / np.sqrt(12))  # of the uniform noise
+  on_noise = objectives.vae(networks.encode_fn, grey, likelihood=gaussian, **shared)
 
   def fit(name: str, objective: Any, transform: Any, rows: int) -> Any:
     return train(
@@ -171,10 +175,10 @@ def run(config: Config) -> Outcome:
 
   ada_params = fit("ada_source", ada.objective, pair, config.batch_size)
   vae_source = fit("vae_source", vae.objective, source, 2 * config.batch_size)
-  vae_target = fit("vae_target", vae.objective, target, 2 * config.batch_size)
+  vae_target = fit("vae_target", on_noise.objective, target, 2 * config.batch_size)
   keys = jax.random.split(jax.random.key(7), config.seeds)
   random = jax.vmap(networks.init_fn)(keys) if config.stacked else networks.init_fn(keys[0])
-  tuned = config.each_seed(partial(fine_tune, config, vae.objective, table))(ada_params)
+  tuned = config.each_seed(partial(fine_tune, config, on_noise.objective, table))(ada_params)
   tuned = tuned if config.stacked else jax.tree.map(lambda x: x[0], tuned)
 
   noisy = tuple(on_target(config, table, jax.random.key(seed)) for seed in (1, 2))

@@ -13,6 +13,7 @@ from latentjax.metrics.probes import (
   check_finite,
   check_same_rows,
   logistic_probe,
+  nan_unless_finite,
   numbers_of_values,
   standardised,
 )
@@ -53,7 +54,8 @@ def explicitness(
 
   Returns:
     Scalar, float32 or wider. A value without examples to fit, or without test examples, or with no
-    others, does not count; a factor without values that count scores as noise does. Detached.
+    others, does not count; a factor without values that count scores as noise does. Nan if traced codes
+    are not finite. Detached.
 
   Raises:
     TypeError: if codes are not floating point or factors are not integers.
@@ -110,7 +112,7 @@ def _area(
 
   # One factor at a time: each takes its own number of steps.
   columns = jnp.asarray(factors).T, jnp.asarray(test_factors).T
-  return jnp.mean(jax.lax.map(of_factor, columns))
+  return nan_unless_finite(jnp.mean(jax.lax.map(of_factor, columns)), codes, test_codes)
 
 
 def _log_odds(logits: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ from latentjax.metrics.discrete_information import (
 )
 from latentjax.metrics.mutual_information import information_of_numbers
 from latentjax.metrics.predictive_information import predictive_information
+from latentjax.metrics.probes import nan_unless_finite
 
 __all__ = ["InfoMEC", "infomec"]
 
@@ -86,7 +87,8 @@ def infomec(
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
 
   Returns:
-    InfoMEC, the same on every device, float32 or wider. Detached.
+    InfoMEC, the same on every device, float32 or wider; its numbers are nan if traced codes are not
+    finite. Detached.
 
   Raises:
     TypeError: if the factors are not integers, or the codes not floating point, or with num_codes not
@@ -141,13 +143,14 @@ def _infomec(
   explicitness = predictive_information(
     v, features, probe=probe, num_values=num_values, num_steps=num_steps
   )
-  return InfoMEC(
+  scores = InfoMEC(
     _above_chance(modularity, num_factors),
     _above_chance(compactness, num_active),
     jnp.mean(explicitness),
     nmi,
     active,
   )
+  return nan_unless_finite(scores, z)
 
 
 def _above_chance(ratio: jax.Array, count: jax.Array | int) -> jax.Array:

@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_range
 from latentjax.metrics.discrete_information import check_bins, check_codes, check_rows, discretize
+from latentjax.metrics.latent_correlation import centred
 
 __all__ = ["irs"]
 
@@ -43,8 +44,8 @@ def irs(
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
 
   Returns:
-    A scalar in [0, 1], float32 or wider; 0 if no latent varies, nan if traced numbers are not finite.
-    Detached.
+    A scalar of at most 1, below 0 only by outliers within the values of every factor, float32 or wider;
+    0 if no latent varies, nan if traced numbers are not finite. Detached.
 
   Raises:
     ValueError: if an array is not of rank 2, their rows differ, there are fewer rows than bins, a number is
@@ -69,11 +70,12 @@ def irs(
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _irs(z: jax.Array, v: jax.Array, quantile: float, num_bins: int) -> jax.Array:
-  z = z - jnp.mean(z, axis=0)
+  z = centred(z)
   largest = jnp.max(jnp.abs(z), axis=0)
   labels = discretize(v, num_bins=num_bins)
   of_pair = partial(_mean_quantile, num_values=num_bins, quantile=quantile)
-  moved = jax.vmap(jax.vmap(of_pair, (None, 1)), (1, None))(z, labels)
+  # One latent at a time: there are 256 counts for every bin of every factor.
+  moved = jax.lax.map(lambda x: jax.vmap(of_pair, (None, 1))(x, labels), z.T)
   robust = 1 - moved / jnp.where(largest > 0, largest, 1)[:, None]
   total = jnp.sum(largest)
   weight = jnp.where(total > 0, largest / jnp.where(total > 0, total, 1), 0)

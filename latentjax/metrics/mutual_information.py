@@ -1,5 +1,7 @@
 """Mutual information of columns of numbers: of two labels, and of a label and a real number."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -118,7 +120,7 @@ def information_of_numbers(
     keys = jnp.sort(labels[:, ascending] * num_rows + jnp.arange(num_rows, dtype=jnp.int32))
     group = keys // num_rows
     end, size = (jnp.take_along_axis(counts, group, axis=1) for counts in (ends, sizes))
-    of_pair = lambda *rows: _ross(x[ascending], *rows, num_neighbours)
+    of_pair = partial(_ross, x[ascending], num_neighbours=num_neighbours)
     return jax.vmap(of_pair)(keys - group * num_rows, end - size, end)
 
   return jax.lax.map(of_latent, x.T).T

@@ -1,6 +1,7 @@
 """Every disentanglement score of a code at once, as studies of many models report them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,11 +53,11 @@ def disentanglement_report(
     num_stages: of DCI's boosted trees, which take most of the time.
 
   Returns:
-    Scalars by name, float32 or wider, detached. In [0, 1], more is better: beta_vae_score,
-    factor_vae_score, mig, dmig (the mean over the factors), dcimig, sap, modularity, explicitness, irs,
-    dci_disentanglement, dci_completeness, dci_informativeness, info_modularity, info_compactness,
-    info_explicitness. Of a Gaussian fit to the codes, in nats and in squared units of the codes, less is
-    better: total_correlation, wasserstein_correlation.
+    Scalars by name, float32 or wider, detached. More is better, in [0, 1] but for the rare codes that
+    `dmig` and `irs` name: beta_vae_score, factor_vae_score, mig, dmig (the mean over the factors), dcimig,
+    sap, modularity, explicitness, irs, dci_disentanglement, dci_completeness, dci_informativeness,
+    info_modularity, info_compactness, info_explicitness. Of a Gaussian fit to the codes, in nats and in
+    squared units of the codes, less is better: total_correlation, wasserstein_correlation.
 
   Raises:
     TypeError: if codes are not floating point or factors are not integers.
@@ -76,7 +77,7 @@ def disentanglement_report(
       Representations, 2019. arXiv:1811.12359
   """
   key_beta, key_factor = jax.random.split(key)
-  values = {"num_values": num_values}
+  values: dict[str, Any] = {"num_values": num_values}
   judged = values | {"test_codes": test_codes, "test_factors": test_factors}
   trees = dci(codes, factors, num_stages=num_stages, **judged)
   shared = infomec(codes, factors, **values)
