@@ -1,8 +1,8 @@
 """How long a training loop stands still for a checkpoint of 192 MiB, and how long reading one takes.
 
 Ours is what `training.train` does: fingerprints, Orbax in the background, names that are final only when all
-is written; the loop waits for the copy alone. Beside it `torch.save` and `torch.load` of the same numbers, which
-wait for the disk's cache. Both write to one file system.
+is written; the loop waits for the copy alone. Beside it `torch.save` and `torch.load` of as many numbers;
+both use one file system.
 Command: python -m experiments.bench checkpoint_speed --torch_python=PYTHON
 Goal: blocked at most 1 / 1.5 of the peer's time; the time of reading is shown without a goal, since ours
 compares what it read with the fingerprints.

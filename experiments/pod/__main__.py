@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -42,32 +44,43 @@ def prepare(topology: str) -> None:
     jax.config.update("jax_num_cpu_devices", count)
 
 
-def global_batch(config: Config, name: str, flags: Sequence[str], num_devices: int) -> list[str]:
-  """The experiment's flags with the rows of all devices."""
-  import importlib
+def calls(config: Config, name: str, flags: Sequence[str], num_devices: int) -> list[Any]:
+  """The wanted calls of `train` for so many devices, of one seed; `intercept` has to have been called.
 
-  if any(flag.startswith("--batch_size") for flag in flags):
-    return list(flags)
-  own = {f.split("=")[0]: f.split("=")[1] for f in flags if f.startswith(("--tensor=", "--seeds="))}
+  Unless the flags say how many rows there are, every group of devices has the rows of the experiment. Some
+  stages of some experiments have a batch size of their own, whatever the flags: it is then that of a group.
+  """
+  from experiments.pod.capture import capture
+
+  given = dict(flag.split("=", 1) for flag in flags if "=" in flag)
+  groups = num_devices // int(given.get("--tensor", 1))
   rows = config.batch_per_chip
   if rows is None:
     rows = importlib.import_module(f"experiments.{name}").Config().batch_size
-  groups = num_devices // int(own.get("--tensor", 1))
-  return ["--seeds=1" if "--seeds" not in own else "", f"--batch_size={rows * groups}", *flags]
+
+  def found(groups: int) -> list[Any]:
+    defaults = {"--batch_size": str(rows * groups), "--seeds": "1"}
+    missing = [f"{flag}={value}" for flag, value in defaults.items() if flag not in given]
+    with tempfile.TemporaryDirectory() as folder:
+      return capture(name, [*missing, *flags], Path(folder), program=config.program)
+
+  wanted = found(groups)
+  if "--batch_size" in given or all(c.config.batch_size == rows * groups for c in wanted):
+    return wanted
+  alone = found(1)
+  fixed = [a.config.batch_size == c.config.batch_size for a, c in zip(alone, wanted, strict=True)]
+  return [call.times(groups) if own else call for call, own in zip(wanted, fixed, strict=True)]
 
 
 def run(config: Config, name: str, flags: Sequence[str]) -> int:
   """Compile and print."""
   from experiments.pod import analysis, chips
-  from experiments.pod.capture import capture, intercept
+  from experiments.pod.capture import intercept
   from experiments.pod.findings import findings
 
   intercept()
   target = chips.target(config.topology)
-  flags = list(filter(None, global_batch(config, name, flags, len(target.devices))))
-  with tempfile.TemporaryDirectory() as folder:
-    calls = capture(name, flags, Path(folder), program=config.program)
-  for call in calls:
+  for call in calls(config, name, flags, len(target.devices)):
     program = call.program(target.devices, resident=config.resident)
     found, jaxpr, compiled = analysis.program_cost(program, target.platform)
     if config.hlo is not None:

@@ -30,6 +30,11 @@ class Call:
   transform: Callable[..., Any] | None
   rules: Any
 
+  def times(self, num_groups: int) -> Call:
+    """This call with as many times the rows."""
+    config = dataclasses.replace(self.config, batch_size=self.config.batch_size * num_groups)
+    return dataclasses.replace(self, config=config)
+
   def program(self, devices: Any, **options: Any) -> Program:
     """The program of this call for some devices."""
     return abstract_program(

@@ -132,8 +132,8 @@ def rows(name: str, config: Config) -> Any:
 
   from experiments.pod import analysis, chips
   from experiments.pod.__main__ import Config as Single
-  from experiments.pod.__main__ import global_batch
-  from experiments.pod.capture import capture, intercept
+  from experiments.pod.__main__ import calls
+  from experiments.pod.capture import intercept
   from experiments.pod.findings import findings
 
   intercept()
@@ -141,10 +141,7 @@ def rows(name: str, config: Config) -> Any:
   for count in config.chips:
     topology = TOPOLOGIES[count]
     target = chips.target(topology)
-    flags = list(filter(None, global_batch(Single(), name, own, count)))
-    with tempfile.TemporaryDirectory() as folder:
-      calls = capture(name, flags, Path(folder), program=config.program)
-    for call in calls:
+    for call in calls(Single(program=config.program), name, own, count):
       program = call.program(target.devices)
       found, jaxpr, _ = analysis.program_cost(program, target.platform)
       least = analysis.roofline(found, target.chip)

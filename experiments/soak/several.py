@@ -23,9 +23,13 @@ from experiments.soak.lives import (
   whole,
   whole_pair,
 )
-from experiments.soak.run import CHECKPOINT_EVERY, STEPS, log
+from experiments.soak.run import STEPS, log
 
 COUNTS = (1, 2, 4, 8)
+PAIR = {
+  "steps": 200,
+  "checkpoint_every": 50,
+}  # shorter: two processes wait for each other at every save
 MODES: dict[str, dict[str, Any]] = {
   "jit, replicated": {},
   "jit, split": {"sharding": "fsdp"},
@@ -63,8 +67,8 @@ def _break_pair(
   place: Place, folder: Path, victim: int, signals: signal.Signals
 ) -> tuple[float, int, str]:
   """Kill or stop one of two processes: seconds until the other has ended, its status, its last words."""
-  processes = pair(place, folder)
-  wait_until(lambda: newest(folder) >= 200, processes[0], pause=0.002)
+  processes = pair(place, folder, **PAIR)
+  wait_until(lambda: newest(folder) >= 50, processes[0], pause=0.002)
   processes[victim].send_signal(signals)
   begin = time.monotonic()
   survivor = processes[1 - victim]
@@ -81,7 +85,7 @@ def one_of_two_processes_is_lost(place: Place) -> list[Outcome]:
   """Killed or stopped, the first or the second: the other ends by itself, and both go on."""
   folder = place.root / "pair"
   shutil.rmtree(folder, ignore_errors=True)
-  expected = whole_pair(place, folder)
+  expected = whole_pair(place, folder, **PAIR)
   rows = []
   for which, verb in ((signal.SIGKILL, "killed"), (signal.SIGSTOP, "stopped")):
     seconds, good, says = [], 0, ""
@@ -91,9 +95,9 @@ def one_of_two_processes_is_lost(place: Place) -> list[Outcome]:
       waited, status, said = _break_pair(place, broken, victim, which)
       clear = status != 0 and "another task died" in said
       kept = newest(broken)
-      printed = whole_pair(place, broken)
+      printed = whole_pair(place, broken, **PAIR)
       same = printed["fingerprints"] == expected["fingerprints"] and log(broken) == log(folder)
-      good += clear and same and printed["steps_run"] == STEPS - kept
+      good += clear and same and printed["steps_run"] == PAIR["steps"] - kept
       seconds.append(waited)
       says = next((s for s in said.splitlines() if "another task died" in s), last_line(said))
     rows.append(
@@ -117,8 +121,8 @@ def terminated_together(place: Place) -> Outcome:
   for i in range(times):
     folder = place.root / f"terminated_{i}"
     shutil.rmtree(folder, ignore_errors=True)
-    processes = pair(place, folder)
-    wait_until(lambda: reached(folder) > 200 * (i + 1), processes[0], pause=0.002)  # noqa: B023
+    processes = pair(place, folder, **PAIR)
+    wait_until(lambda: reached(folder) > 60 * (i + 1), processes[0], pause=0.002)  # noqa: B023
     begin = time.monotonic()
     for process in processes:
       process.send_signal(signal.SIGTERM)
@@ -126,9 +130,9 @@ def terminated_together(place: Place) -> Outcome:
       end(process)
     seconds = max(seconds, time.monotonic() - begin)
     stopped = reached(folder)
-    printed = whole_pair(place, folder)
-    kept = printed["steps_run"] == STEPS - stopped
-    good += kept and stopped < STEPS and log(folder) == log(expected)
+    printed = whole_pair(place, folder, **PAIR)
+    kept = printed["steps_run"] == PAIR["steps"] - stopped
+    good += kept and stopped < PAIR["steps"] and log(folder) == log(expected)
   return Outcome(
     "SIGTERM to both processes",
     "preemption at two moments",
@@ -145,22 +149,22 @@ def damaged_for_a_pair(place: Place) -> Outcome:
   good, seconds, times = 0, 0.0, 0
   base = place.root / "split"
   shutil.rmtree(base, ignore_errors=True)
-  expected = whole_pair(place, base, sharding="fsdp")
+  expected = whole_pair(place, base, sharding="fsdp", **PAIR)
   for part in ("ocdbt.process_0", "ocdbt.process_1", "d"):
     folder = place.root / "damaged_pair"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(base, folder)
-    for path in (folder / "checkpoints" / str(STEPS)).rglob("*"):
+    for path in (folder / "checkpoints" / str(PAIR["steps"])).rglob("*"):
       inside = path.parent.name == "d" and part in (path.parent.parent.name, "d")
       if path.is_file() and inside:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 16
         path.write_bytes(content)
     begin = time.monotonic()
-    printed = whole_pair(place, folder, sharding="fsdp")
+    printed = whole_pair(place, folder, sharding="fsdp", **PAIR)
     seconds = max(seconds, time.monotonic() - begin)
     times += 1
-    whole_again = printed["steps_run"] in (0, CHECKPOINT_EVERY)
+    whole_again = printed["steps_run"] in (0, PAIR["checkpoint_every"])
     good += whole_again and printed["fingerprints"] == expected["fingerprints"]
   return Outcome(
     "damaged checkpoint of two processes",

@@ -53,11 +53,11 @@ def disentanglement_report(
     num_stages: of DCI's boosted trees, which take most of the time.
 
   Returns:
-    Scalars by name, float32 or wider, detached. In [0, 1], more is better: beta_vae_score,
-    factor_vae_score, mig, dmig (the mean over the factors), dcimig, sap, modularity, explicitness, irs,
-    dci_disentanglement, dci_completeness, dci_informativeness, info_modularity, info_compactness,
-    info_explicitness. Of a Gaussian fit to the codes, in nats and in squared units of the codes, less is
-    better: total_correlation, wasserstein_correlation.
+    Scalars by name, float32 or wider, detached. More is better, in [0, 1] but for the rare codes that
+    `dmig` and `irs` name: beta_vae_score, factor_vae_score, mig, dmig (the mean over the factors), dcimig,
+    sap, modularity, explicitness, irs, dci_disentanglement, dci_completeness, dci_informativeness,
+    info_modularity, info_compactness, info_explicitness. Of a Gaussian fit to the codes, in nats and in
+    squared units of the codes, less is better: total_correlation, wasserstein_correlation.
 
   Raises:
     TypeError: if codes are not floating point or factors are not integers.

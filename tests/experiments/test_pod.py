@@ -1,5 +1,6 @@
 """What a program for a pod holds, sends and computes; every warning where it is due, and not elsewhere."""
 
+import dataclasses
 import sys
 import types
 
@@ -152,6 +153,17 @@ def test_roofline():
       chips.parse(wrong)
 
 
+def test_simulated_devices_stand_in_for_gpus(capsys):
+  target = chips.target("gpu:8")
+  assert target.chip == chips.CHIPS["gpu"] and target.platform == "cpu"
+  assert list(target.devices) == jax.devices()
+  assert chips.target("cpu:4").chip is None
+  with pytest.raises(ValueError, match="wanted at most the 8 host devices"):
+    chips.target("gpu:16")
+  assert pod.main([]) == 0 and pod.main(["no_experiment"]) == 2
+  assert "experiments.pod NAME" in capsys.readouterr().out
+
+
 def test_large_replicated_arrays_are_named(replicated, split):
   state = replicated[0].args[0]
   found = findings.replicated(state, large=10_000)
@@ -241,12 +253,14 @@ def test_what_trains_is_read_from_the_source():
 
 
 def trained(config):
-  """An experiment: a judge with flags of its own, then the network, then what needs it trained."""
+  """An experiment: a judge with flags of its own, then two networks, then what needs them trained."""
   init = lambda key: ({"w": jax.random.normal(key, (D, 16 * D))}, ())
   common = (objective, init, optax.adam(1e-3), ROWS)
   judge = training.train(*common, TrainConfig(batch_size=8), config.folder / "judge", name="judge")
   assert judge.state.params["w"].std() > 0.5, "a first state"
   training.train(*common, config, config.folder, name="network", progress=False)
+  halved = dataclasses.replace(config, batch_size=config.batch_size // 2)
+  training.train(*common, halved, config.folder, name="pairs")
   raise FloatingPointError("what comes after is of no interest")
 
 
@@ -255,14 +269,18 @@ def test_calls_of_train_are_noted(monkeypatch, tmp_path):
   fake.Config, fake.QUICK, fake.run = Config, {}, trained
   monkeypatch.setitem(sys.modules, "experiments.fake", fake)
   monkeypatch.setattr(training, "train", training.train)  # put back afterwards
-  flags = pod.global_batch(pod.Config(batch_per_chip=3), "fake", ["--tensor=2"], 8)
-  assert flags == ["--seeds=1", "--batch_size=12", "--tensor=2"]
-  assert pod.global_batch(pod.Config(), "fake", ["--batch_size=5"], 8) == ["--batch_size=5"]
-  assert pod.global_batch(pod.Config(), "fake", [], 2)[1] == f"--batch_size={2 * 128}"
-  found = lambda wanted: [c.name for c in capture("fake", flags, tmp_path, program=wanted)]
-  assert found("judge") == ["judge"] and found("all") == ["judge", "network"]
-  (call,) = capture("fake", flags, tmp_path)
-  assert (call.name, call.config.batch_size) == ("network", 12)
-  assert dict(call.program(jax.devices()).mesh.shape) == {"replica": 1, "data": 4, "tensor": 2}
+  found = lambda wanted: [c.name for c in capture("fake", [], tmp_path, program=wanted)]
+  assert found("judge") == ["judge"] and found("all") == ["judge", "network", "pairs"]
   with pytest.raises(FloatingPointError, match="of no interest"):
-    capture("fake", flags, tmp_path, program="other")
+    found("other")
+
+  def rows(*flags, num_devices=8, **fields):
+    every = pod.calls(pod.Config(program="all", **fields), "fake", list(flags), num_devices)
+    return {call.name: call.config.batch_size for call in every}
+
+  assert rows() == {"judge": 64, "network": 8 * 128, "pairs": 8 * 64}, "8 rows of its own"
+  assert rows("--tensor=2", batch_per_chip=6) == {"judge": 32, "network": 24, "pairs": 12}
+  assert rows("--batch_size=16") == {"judge": 8, "network": 16, "pairs": 8}
+  (call,) = pod.calls(pod.Config(), "fake", ["--tensor=2"], 8)
+  assert (call.name, call.config.seeds) == ("network", 1)
+  assert dict(call.program(jax.devices()).mesh.shape) == {"replica": 1, "data": 4, "tensor": 2}

@@ -261,6 +261,6 @@ def test_piwae_bound():
     extreme=[(1e4 * GROUPED, 1e4 * GROUPED)],
     bad_inputs=[
       ((GROUPED, GROUPED[:2]), {}, ValueError, "must have the same shape"),
-      ((LOG_W, LOG_W), {}, ValueError, "log_w must have 3 axes"),
+      ((LOG_W, LOG_W), {}, ValueError, "log_w_model must have 3 axes"),
     ],
   )

@@ -103,6 +103,7 @@ KERNELS = {
 
 EXCEPTIONS = {
   "depth_rank_sum": "its errors name the arguments of tte_depth",
+  "disentanglement_report": "few rows are refused by num_bins, which it does not take",
   "equivariance_defect": "a scalar for factors is not refused by name",
   "kernel_distance": "one row of features is refused as one of x and y",
   "modularity_defect": "a scalar for codes_grid is not refused by name",

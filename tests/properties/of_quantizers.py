@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from kernel_calls import Sized, call
 
 from latentjax.quantizers import (
@@ -25,7 +26,8 @@ projection = Sized(lambda s: RandomProjection(jnp.eye(s["D"] or 1, 2), jnp.eye(9
 
 @functools.cache
 def make_bottleneck(num_channels):
-  return init_entropy_bottleneck(jax.random.key(0), num_channels=num_channels)
+  init = functools.partial(init_entropy_bottleneck, jax.random.key(0), num_channels=num_channels)
+  return jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), jax.eval_shape(init))
 
 
 grid = n.affine_grid(-1.0, 1.0)

@@ -1,7 +1,8 @@
 """Every public kernel, traced over shapes and dtypes: the stated result, or an error that names the argument.
 
-Nothing is compiled. `--hypothesis-profile=deep` tries more sizes of every axis that does not fit, and draws a
-hundred sizes and dtypes per kernel instead of two.
+Nothing is compiled. In the suite the results are those of bfloat16 arguments and, for every other kernel, of
+float16 ones of all sizes 1, and an axis that does not fit has size 1. More changes of every argument, and a
+hundred sizes and dtypes for each kernel: `python -m pytest tests/properties --hypothesis-profile=deep`.
 """
 
 import contextlib
@@ -78,16 +79,17 @@ def mismatches(arrays, sizes):
     if not array.free:
       named = [key for key, other in arrays.items() if set(array.axes) & set(other.axes)]
       yield name, (*shape, 1), [name, *named]
-      if shape:
+      if shape and DEEP:
         yield name, shape[1:], [name, *named]
 
 
-each_kernel = pytest.mark.parametrize(
-  ("package", "name"), NAMES, ids=[".".join(entry) for entry in NAMES]
-)
+def each_of(entries):
+  return pytest.mark.parametrize(
+    ("package", "name"), entries, ids=[".".join(entry) for entry in entries]
+  )
 
 
-@each_kernel
+@each_of(NAMES)
 def test_stated_results_and_no_silent_broadcast(package, name):
   kernel, call = resolve(package, name), KERNELS[package][name]
   check_results(package, name, call.sizes, jnp.bfloat16)
@@ -101,16 +103,16 @@ def test_stated_results_and_no_silent_broadcast(package, name):
     assert is_named(error.value, [*named, *functions]), (argument, shape, error.value)
 
 
-@each_kernel
+@each_of(NAMES if DEEP else NAMES[::2])
 def test_any_size_and_dtype_is_defined_or_refused_by_name(package, name):
   kernel, call = resolve(package, name), KERNELS[package][name]
   arrays = call.named(kernel)
   axes = " ".join(axis for array in arrays.values() for axis in array.axes)
   sizes = {
-    letter: st.sampled_from([0, 1, 2, 7]) for letter in sorted(set(re.findall("[A-Z]", axes)))
+    letter: st.sampled_from([1, 0, 2, 7]) for letter in sorted(set(re.findall("[A-Z]", axes)))
   }
 
-  @given(st.fixed_dictionaries(sizes), st.sampled_from([jnp.float32, jnp.float16, jnp.int32]))
+  @given(st.fixed_dictionaries(sizes), st.sampled_from([jnp.float16, jnp.int32, jnp.float32]))
   def check(drawn, dtype):
     with named_at_most(kernel, (drawn, dtype)):
       if dtype == jnp.int32:

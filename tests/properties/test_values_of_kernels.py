@@ -1,7 +1,7 @@
 """Every public kernel on extreme values: finite up to the stated magnitude, and no gradient that is NaN.
 
-One program per kernel, at the table's sizes; dear to compile, so that all of it runs with
-`--hypothesis-profile=deep` alone, and in the suite a handful.
+One program per kernel, at the table's sizes; dear to compile, so that the suite runs a handful, and
+`python -m pytest tests/properties --hypothesis-profile=deep` all of them.
 """
 
 import jax
