@@ -71,13 +71,15 @@ class Config(harness.Config):
   """Dimensions of the embeddings."""
   noise: float = 0.1
   """Standard deviation of the noise on a view."""
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 def make_objective(
   config: Config, embed: Callable[[Any, jax.Array, Any], Any], own: float, cross: float
 ) -> Callable:
   """CLIP loss of `embed(params, key, batch) -> (u, v, logit scale)`, plus the terms."""
-  run = {"axis_name": config.axis_name}
+  run = {"axis_name": config.axis_name, "block_size": config.block_size}
 
   def objective(params: Any, state: Any, key: jax.Array, batch: Any) -> Any:
     u, v, scale = embed(params, key, batch)

@@ -65,21 +65,24 @@ class Config(harness.Config):
   """Names of methods, separated by commas; all by default."""
   probe_examples: int = 5_000
   """Labelled images that the probe and the neighbours learn from."""
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 def all_methods(config: Config, networks: ssl.Networks) -> dict[str, Callable[[], SelfSupervised]]:
   """Objectives by name, with temperatures and weights as published."""
   embed, predict, run = networks.embed_fn, networks.predict_fn, {"axis_name": config.axis_name}
+  blocks = run | {"block_size": config.block_size}
   unit = c.l2_normalize
   momentum = o.cosine_momentum(0.97, config.steps)  # the papers' 0.996 is meant for long runs
   weight = 5e-3 * (8192 / DIM) * (config.batch_size / 2048)
   queue = {"dim": DIM, "queue_size": 32 * config.batch_size, **run}
   pair = lambda loss: lambda: o.two_view(embed, lambda *z: loss(*map(unit, z)))
   scores = lambda params, x: unit(embed(params, x)) @ unit(params["prototypes"], axis=0)
-  spread = lambda *z: (c.uniformity(z[0], **run) + c.uniformity(z[1], **run)) / 2
+  spread = lambda *z: (c.uniformity(z[0], **blocks) + c.uniformity(z[1], **blocks)) / 2
   return {
-    "nt_xent": pair(partial(c.nt_xent, temperature=0.5, **run)),
-    "dcl": pair(partial(c.dcl_loss, temperature=0.1, **run)),
+    "nt_xent": pair(partial(c.nt_xent, temperature=0.5, **blocks)),
+    "dcl": pair(partial(c.dcl_loss, temperature=0.1, **blocks)),
     "moco": lambda: o.moco(embed, momentum=momentum, temperature=0.2, **queue),
     "nnclr": lambda: o.nnclr(embed, predict, temperature=0.1, **queue),
     "byol": lambda: o.byol(embed, predict, momentum=momentum),

@@ -2,6 +2,9 @@
 
 `import latentjax` loads nothing; a subpackage is imported when it is first used, so one function
 never costs the imports of the others.
+
+Kernels check their arguments while they are traced: a wrong shape or dtype, or an array without elements
+where one is needed, is a ValueError or TypeError that names the argument.
 """
 
 import importlib

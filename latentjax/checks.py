@@ -14,8 +14,10 @@ from jax.typing import ArrayLike
 
 __all__ = [
   "check_alike",
+  "check_batch",
   "check_choice",
   "check_float",
+  "check_not_empty",
   "check_positive_int",
   "check_range",
   "check_rank",
@@ -37,7 +39,7 @@ def check_float(**arrays: ArrayLike) -> None:
 
 
 def check_rank(rank: int, **arrays: ArrayLike) -> None:
-  """Refuses arrays whose number of axes is not `rank`.
+  """Refuses arrays whose number of axes is not `rank`, or that have no element.
 
   Raises:
     ValueError: naming the first such array.
@@ -45,6 +47,18 @@ def check_rank(rank: int, **arrays: ArrayLike) -> None:
   for name, array in arrays.items():
     if jnp.ndim(array) != rank:
       raise ValueError(f"{name} must have {rank} axes, got shape {jnp.shape(array)}")
+  check_not_empty(**arrays)
+
+
+def check_not_empty(**arrays: ArrayLike) -> None:
+  """Refuses arrays without an element, of which there is no maximum, mean or norm.
+
+  Raises:
+    ValueError: naming the first such array.
+  """
+  for name, array in arrays.items():
+    if 0 in jnp.shape(array):
+      raise ValueError(f"{name} must not be empty, got shape {jnp.shape(array)}")
 
 
 def check_same_shape(**arrays: ArrayLike) -> None:
@@ -59,12 +73,27 @@ def check_same_shape(**arrays: ArrayLike) -> None:
     raise ValueError(f"{' and '.join(shapes)} must have the same shape, got {got}")
 
 
-def check_alike(rank: int, **arrays: ArrayLike) -> None:
-  """Refuses arrays that are not floating point, not of `rank` axes, or not of one shape.
+def check_batch(**arrays: ArrayLike) -> None:
+  """Refuses arrays that are not floating point, have no batch axis, or are empty.
 
   Raises:
     TypeError: naming the first that is not floating point.
-    ValueError: naming the first array if its rank is another, or all if their shapes differ.
+    ValueError: naming the first without an axis, or without an element.
+  """
+  check_float(**arrays)
+  for name, array in arrays.items():
+    if jnp.ndim(array) == 0:
+      raise ValueError(f"{name} must have a batch axis, got a scalar")
+  check_not_empty(**arrays)
+
+
+def check_alike(rank: int, **arrays: ArrayLike) -> None:
+  """Refuses arrays that are not floating point, not of `rank` axes, empty, or not of one shape.
+
+  Raises:
+    TypeError: naming the first that is not floating point.
+    ValueError: naming the first array if its rank is another or it is empty, or all if their shapes
+      differ.
   """
   check_float(**arrays)
   name, array = next(iter(arrays.items()))

@@ -55,8 +55,15 @@ def _by_steps(x: jax.Array, y: jax.Array) -> jax.Array:
 def _by_steps_jvp(
   primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-  apart, moved = (x[:, None] - y for x, y in (primals, tangents))
-  return _by_steps(*primals), 2 * jnp.sum(apart * moved, axis=-1)
+  def add(total: jax.Array, some: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+    apart, moved = some[0][:, None] - some[1], some[2][:, None] - some[3]
+    return total + 2 * apart * moved, None
+
+  value = _by_steps(*primals)
+  columns = tuple(array.T for array in (*primals, *tangents))
+  # Without the checkpoint the transpose would keep the differences of all coordinates.
+  step = jax.checkpoint(add, prevent_cse=False)
+  return value, jax.lax.scan(step, jnp.zeros_like(value), columns)[0]
 
 
 _differences = jnp.vectorize(_by_steps, signature="(p,d),(n,d)->(p,n)")

@@ -20,6 +20,18 @@ def test_rank():
   checks.check_rank(2, x=jnp.zeros((3, 4)))
   with pytest.raises(ValueError, match=r"x must have 2 axes, got shape \(3,\)"):
     checks.check_rank(2, x=jnp.zeros(3))
+  with pytest.raises(ValueError, match=r"y must not be empty, got shape \(0, 4\)"):
+    checks.check_rank(2, x=jnp.zeros((3, 4)), y=jnp.zeros((0, 4)))
+
+
+def test_batch():
+  checks.check_batch(x=jnp.zeros((3, 4)))
+  with pytest.raises(TypeError, match="x must be a floating point array"):
+    checks.check_batch(x=jnp.zeros(3, int))
+  with pytest.raises(ValueError, match="x must have a batch axis, got a scalar"):
+    checks.check_batch(x=1.0)
+  with pytest.raises(ValueError, match=r"x must not be empty, got shape \(3, 0\)"):
+    checks.check_batch(x=jnp.zeros((3, 0)))
 
 
 def test_same_shape():

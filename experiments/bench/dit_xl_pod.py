@@ -16,22 +16,20 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import math
 import os
-import re
 import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
-from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from experiments.harness.cli import EXPERIMENTS
+from experiments.pod.hlo import collectives, matmul_flops
 from latentjax.diffusion.processes import rectified_flow
-from latentjax.models import DIT_SIZES, dit
+from latentjax.models import dit
 from latentjax.objectives import diffusion
 from latentjax.training import (
   TrainState,
@@ -47,7 +45,6 @@ from latentjax.training.mesh import row_axes
 RESULT = EXPERIMENTS / "results" / "bench" / "dit_xl_pod.json"
 GIB = 2**30
 CLASSES = 1000
-COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,64 +113,19 @@ def traced(config: Config, mesh: Mesh) -> Any:
   return step.trace(state, key, batch)
 
 
-def traffic(hlo: str, depth: int) -> dict[str, dict[str, float]]:
+def traffic(hlo: str, num_devices: int) -> dict[str, dict[str, float]]:
   """Collectives by kind: how many the program has in loops and outside, and what they exchange in a step.
 
-  That is counted as the GiB of whole arrays, those before a reduce-scatter and after the others, `depth`
-  times for a loop. A collective that the compiler has cut into pieces, which share a channel, is one. The
-  TPU's compiler writes a reduce-scatter as an all-reduce in a fusion of a name of its own.
+  That is counted as the GiB of whole arrays, those before a reduce-scatter and after the others.
   """
-  computations: dict[str, list[str]] = {}
-  for line in hlo.splitlines():
-    if line.endswith("{") and (head := re.match(r"(ENTRY )?%?([\w.-]+)", line)):
-      computations["ENTRY" if head[1] else head[2]] = body = []
-    elif computations:
-      body.append(line)
-  pattern = re.compile(rf" = (.*?) ({'|'.join(COLLECTIVES)})(-start)?\(.*channel_id=(\d+)")
-  found: dict[str, tuple[str, bool, int]] = {}
-  seen: set[tuple[str, bool]] = set()
-
-  def visit(name: str, in_loop: bool) -> None:
-    if (name, in_loop) in seen:
-      return
-    seen.add((name, in_loop))
-    for line in computations[name]:
-      if match := pattern.search(line):
-        kind = "reduce-scatter" if name.startswith("all-reduce-scatter") else match[2]
-        sizes = array_bytes(match[1])
-        size = max(sizes) if match[3] else sum(sizes)  # what starts also lists what goes in
-        found[match[4]] = (kind, in_loop, size)
-      for called in re.findall(r"(?:calls|to_apply|body|condition)=%?([\w.-]+)", line):
-        visit(called, in_loop or " while(" in line)
-
-  visit("ENTRY", False)
+  found = collectives(hlo, num_devices)
   out = {}
-  for kind in sorted({kind for kind, _, _ in found.values()}):
-    rows = [(in_loop, size) for k, in_loop, size in found.values() if k == kind]
-    total = sum(size * (depth if in_loop else 1) for in_loop, size in rows)
-    inside = sum(in_loop for in_loop, _ in rows)
+  for kind in sorted({c.kind for c in found}):
+    rows = [c for c in found if c.kind == kind]
+    inside = sum(c.in_loop for c in rows)
+    total = sum(c.times * c.size for c in rows)
     out[kind] = {"in_loops": inside, "outside": len(rows) - inside, "gib_per_step": total / GIB}
   return out
-
-
-def array_bytes(shapes: str) -> list[int]:
-  """Bytes of the arrays in an instruction's type, such as (bf16[8,256]{1,0}, f32[])."""
-  arrays = re.findall(r"(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]", shapes)
-  width = lambda bits: int(bits) // 8 if bits else 1
-  return [width(bits) * math.prod(map(int, filter(None, d.split(",")))) for _, bits, d in arrays]
-
-
-def matmul_flops(jaxpr: Any) -> int:
-  """Operations of all matrix products, loops counted as often as they run."""
-  total = 0
-  for eqn in jaxpr.eqns:
-    if eqn.primitive.name == "dot_general":
-      (contracted, _), _ = eqn.params["dimension_numbers"]
-      inner = math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
-      total += 2 * inner * math.prod(eqn.outvars[0].aval.shape)
-    times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
-    total += sum(times * matmul_flops(sub) for sub in jaxprs_in_params(eqn.params))
-  return total
 
 
 def measure(config: Config) -> dict[str, Any]:
@@ -188,7 +140,6 @@ def measure(config: Config) -> dict[str, Any]:
   compiled = low.compile()
   end = time.perf_counter()
   memory = compiled.memory_analysis()
-  depth = config.depth or DIT_SIZES[config.size]["depth"]
   return {
     "config": dataclasses.asdict(config),
     "mesh": dict(mesh.shape),
@@ -197,7 +148,7 @@ def measure(config: Config) -> dict[str, Any]:
     "outputs_in_place_of_arguments_gib": memory.alias_size_in_bytes / GIB,
     "peak_gib": memory.peak_memory_in_bytes / GIB,
     "matmul_flops_per_chip": matmul_flops(program.jaxpr.jaxpr) / len(devices),
-    "collectives": traffic(compiled.as_text(), depth),
+    "collectives": traffic(compiled.as_text(), len(devices)),
     "trace_seconds": middle - begin,
     "compile_seconds": end - middle,
     "versions": {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "libtpu")},

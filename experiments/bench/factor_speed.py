@@ -1,8 +1,9 @@
 """Images per second that the sets of known factors render, and a sheet of what they look like.
 
 From factors on the device to uint8 on the device, in batches. CPU seconds are those of all threads of this
-process, wall seconds are also what others do to it: the rate per core is of CPU seconds.
-Expected: at least 150,000 grey sprites of 64 x 64 pixels per second and core.
+process, wall seconds are also what others do to it: the rate per core is of CPU seconds. Both are medians
+over the calls.
+Expected: at least 300,000 grey sprites of 64 x 64 pixels per wall second on two quiet cores.
 Command: python -m experiments.bench factor_speed
 Time: half a minute on one quiet core.
 """
@@ -19,7 +20,7 @@ import jax
 import numpy as np
 
 from experiments.bench.rounds import machine
-from experiments.harness.cli import EXPERIMENTS
+from experiments.harness.cli import EXPERIMENTS, git_hash
 from latentjax.data.factors import (
   FactorSet,
   dsprites_grid,
@@ -33,7 +34,7 @@ from latentjax.data.factors import (
 )
 
 RESULT = EXPERIMENTS / "results" / "bench" / "factor_speed.json"
-WANTED = 150_000
+WANTED = 300_000
 COLUMNS = 10
 
 
@@ -105,6 +106,12 @@ def sheet() -> None:
 
 def run(config: Config) -> int:
   """Measure; 0 if sprites are as fast as expected."""
+  about = {
+    "git": git_hash(),
+    "machine": machine(),
+    "jax": jax.__version__,
+    "cores_used": len(os.sched_getaffinity(0)),
+  }
   timed: dict[str, Any] = {}
   for name, make in SETS.items():
     small = name in ("moving_sprites", "rooms")
@@ -112,14 +119,9 @@ def run(config: Config) -> int:
     print(f"{name:16}" + "".join(f"{rate:12,.0f} {unit}" for unit, rate in timed[name].items()))
   caption = scenes().extras["caption"](sample_factors(jax.random.key(1), scenes(), 1)[0])
   print(f"the first scene: {read_caption(caption)}")
-  holds = bool(timed["sprites_grey"]["per_cpu_second"] >= WANTED)
-  print(f"at least {WANTED:,} sprites per second and core: {'HOLDS' if holds else 'FAILS'}")
+  holds = bool(timed["sprites_grey"]["per_wall_second"] >= WANTED)
+  print(f"at least {WANTED:,} sprites per second: {'HOLDS' if holds else 'FAILS'}")
   if config.record:
     sheet()
-    about = {
-      "machine": machine(),
-      "jax": jax.__version__,
-      "cores_used": len(os.sched_getaffinity(0)),
-    }
     RESULT.write_text(json.dumps({**about, "rates": timed, "holds": holds}, indent=2) + "\n")
   return 0 if holds else 1

@@ -3,7 +3,6 @@
 A round has no checkpoint in it: one comes every 1,000 steps, 100,000 images.
 """
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +63,5 @@ class Side(vae_mlp_ours.Side):
     return -float(np.mean(np.concatenate(bounds)))
 
 
-def main() -> None:
-  """Train, and answer."""
-  problem, channel = worker.start()
-  with tempfile.TemporaryDirectory() as scratch:
-    # Empty at the start: the first run pays for compilation, the rounds find it there.
-    jax.config.update("jax_compilation_cache_dir", f"{scratch}/xla")
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    side = Side(problem, Path(scratch))
-    channel.send(**side.warm_up())
-    channel.serve(side.run)
-
-
 if __name__ == "__main__":
-  main()
+  vae_mlp_ours.main(Side)

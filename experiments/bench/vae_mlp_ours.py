@@ -139,14 +139,14 @@ class Side:
     }
 
 
-def main() -> None:
+def main(make_side: type[Side] = Side) -> None:
   """Train, and answer."""
   problem, channel = worker.start()
   with tempfile.TemporaryDirectory() as scratch:
     # Empty at the start: the first run pays for compilation, the rounds find it there.
     jax.config.update("jax_compilation_cache_dir", f"{scratch}/xla")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    side = Side(problem, Path(scratch))
+    side = make_side(problem, Path(scratch))
     channel.send(**side.warm_up())
     channel.serve(side.run)
 

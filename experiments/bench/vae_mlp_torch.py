@@ -4,7 +4,7 @@ Variants: "fused" takes the fused Adam, "loader" a `DataLoader` over the tensor,
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -34,14 +34,14 @@ class VAE(nn.Module):
     return (nll + kl) / len(x)
 
 
-def main() -> None:
+def main(make_model: Callable[[int, int, int], nn.Module] = VAE) -> None:
   """Train, and answer."""
   problem, channel = worker.start()
   torch.set_num_threads(worker.num_threads())
   torch.manual_seed(0)
   images = np.load(problem.data)
   x = torch.from_numpy(images).reshape(len(images), -1).float().div_(255)
-  model = VAE(x.shape[1], problem.hidden, problem.latent_dim)
+  model = make_model(x.shape[1], problem.hidden, problem.latent_dim)
   fused = True if problem.variant == "fused" else None  # None: Adam decides, and on CPU says no
   optimizer = torch.optim.Adam(model.parameters(), lr=problem.learning_rate, fused=fused)
 

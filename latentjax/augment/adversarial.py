@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_positive_int, check_range, wide_dtype
+from latentjax.checks import check_batch, check_positive_int, check_range, wide_dtype
 from latentjax.collectives import draw_rows
 
 __all__ = ["fgsm", "pgd"]
@@ -121,7 +121,7 @@ def _step(loss_fn: LossFn, x: jax.Array, size: ArrayLike) -> jax.Array:
 
 
 def _checked(x: ArrayLike, epsilon: ArrayLike, low: float, high: float) -> jax.Array:
-  check_float(x=x)
+  check_batch(x=x)
   check_range(low=0.0, epsilon=epsilon)
   if low > high:
     raise ValueError(f"low must be at most high, got {low} and {high}")

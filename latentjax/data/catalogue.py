@@ -24,11 +24,17 @@ class TfdsSource:
     self._records: Any = None
 
   def read(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-    if self._records is None:
-      import tensorflow_datasets as tfds
+    try:
+      if self._records is None:
+        import tensorflow_datasets as tfds
 
-      self._records = tfds.builder_from_directory(self.directory).as_data_source(self.split)
-    examples = self._records.__getitems__([int(index) for index in indices])
+        self._records = tfds.builder_from_directory(self.directory).as_data_source(self.split)
+      examples = self._records.__getitems__([int(index) for index in indices])
+    except (OSError, RuntimeError, ValueError) as error:  # records carry hashes: damage is noticed
+      raise ValueError(
+        f"cannot read split {self.split!r} of {self.directory}: {error}. A file of it is missing or "
+        "damaged: remove that directory and prepare the data set again"
+      ) from error
     return {
       name: self._stack([example[name] for example in examples], *feature)
       for name, feature in self.features.items()

@@ -180,7 +180,7 @@ def _check_params(
     name: jnp.shape(p)
     for name, p in {"mean": mean, "log_scale": log_scale, "coeffs": coeffs}.items()
   }
-  if len(shapes["mean"]) < 2:
+  if len(shapes["mean"]) < 2 or 0 in shapes["mean"][-2:]:
     raise ValueError(f"mean must have axes of components and channels, got {shapes['mean']}")
   num_components, channels = shapes["mean"][-2:]
   wanted = {

@@ -261,5 +261,7 @@ def _promote(event_ndim: int, temperature: ArrayLike, **arrays: ArrayLike) -> tu
 def _check_classes(**arrays: ArrayLike) -> None:
   check_float(**arrays)
   for name, array in arrays.items():
-    if not jnp.ndim(array):
-      raise ValueError(f"{name} must have the classes on its last axis, got shape ()")
+    if jnp.shape(array)[-1:] in ((), (0,)):
+      raise ValueError(
+        f"{name} must have the classes on its last axis, got shape {jnp.shape(array)}"
+      )

@@ -212,7 +212,7 @@ def _check_params(logits: ArrayLike, mean: ArrayLike, log_scale: ArrayLike) -> d
   """Refuses parameters that do not fit; returns their shapes without components and dimensions."""
   check_float(logits=logits, mean=mean, log_scale=log_scale)
   shape = jnp.shape(mean)
-  if len(shape) < 2:
+  if len(shape) < 2 or 0 in shape[-2:]:
     raise ValueError(f"mean must have axes of components and dimensions, got shape {shape}")
   if jnp.shape(log_scale)[-2:] != shape[-2:]:
     raise ValueError(f"log_scale must have trailing axes {shape[-2:]}, got {jnp.shape(log_scale)}")

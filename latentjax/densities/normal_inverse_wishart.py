@@ -165,8 +165,8 @@ def mean(
     dof: nu, shape (...).
 
   Returns:
-    (E[mu], E[Sigma]) of shapes (..., D) and (..., D, D). Gradient flows to loc, scale_matrix and
-    dof.
+    (E[mu], E[Sigma]) of shapes (..., D) and (..., D, D), float32 or wider. Gradient flows to loc,
+    scale_matrix and dof.
 
   Raises:
     TypeError: if a parameter is not floating point.
@@ -230,7 +230,11 @@ def posterior(
   loc, concentration, dof, scale_matrix = prior
   dim = loc.shape[-1]
   if loc.ndim != 1 or concentration.ndim or dof.ndim or scale_matrix.ndim != 2:
-    raise ValueError(f"loc must be of a single prior, shape (D,), got {loc.shape}")
+    got = loc.shape, concentration.shape, scale_matrix.shape, dof.shape
+    raise ValueError(
+      "loc must be of a single prior, shape (D,), as concentration (), scale_matrix (D, D) and "
+      f"dof (), got {got}"
+    )
   if jnp.shape(x) != (*jnp.shape(weights), dim) or jnp.ndim(weights) != 1:
     raise ValueError(
       f"x and weights must have shapes (N, {dim}) and (N,), got {jnp.shape(x)} and "

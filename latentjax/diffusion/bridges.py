@@ -110,7 +110,7 @@ def bridge_step(
   check_range(0.0, scale=scale)
   x_t = jnp.asarray(x_t)
   wide = wide_dtype(x_t)
-  now, then = expand_time(t, x_t), expand_time(s, x_t)
+  now, then = expand_time(t, x_t), expand_time(s, x_t, "s")
   kept = then / now
   mean = kept * x_t + (1 - kept) * jnp.asarray(x_hat, wide)
   spread = jnp.asarray(scale, wide) * _root(then * (1 - kept))

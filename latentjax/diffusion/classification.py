@@ -6,7 +6,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_choice, check_float, check_positive_int, check_rank, wide_dtype
+from latentjax.checks import (
+  check_batch,
+  check_choice,
+  check_float,
+  check_positive_int,
+  check_rank,
+  wide_dtype,
+)
 from latentjax.diffusion.processes import PREDICTIONS, Process, noised
 from latentjax.diffusion.processes.predictions import (
   draw_noise,
@@ -166,7 +173,8 @@ def _check(
   check_choice(PREDICTIONS, prediction=prediction)
   if block_size is not None:
     check_positive_int(block_size=block_size)
-  check_float(x=x, times=times)
+  check_batch(x=x)
+  check_float(times=times)
   check_rank(1, times=times)
   return jnp.asarray(x), jnp.asarray(times, wide_dtype(x))
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_positive_int, check_range, wide_dtype
+from latentjax.checks import check_batch, check_float, check_positive_int, check_range, wide_dtype
 from latentjax.collectives import draw_rows
 from latentjax.diffusion.processes import Process
 from latentjax.diffusion.processes.predictions import draw_noise
@@ -271,7 +271,7 @@ def latent_langevin(
   check_positive_int(num_steps=num_steps)
   check_range(0.0, strict=True, step_size=step_size)
   leaves, tree = jax.tree.flatten(z)
-  check_float(**{f"z[{i}]": leaf for i, leaf in enumerate(leaves)})
+  check_batch(**{f"z[{i}]": leaf for i, leaf in enumerate(leaves)})
 
   dtypes = [jnp.result_type(leaf) for leaf in leaves]
   axes = jax.tree.leaves(

@@ -8,7 +8,6 @@ from latentjax.checks import (
   check_alike,
   check_range,
   check_rank,
-  check_same_shape,
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows, local_rows
@@ -179,8 +178,7 @@ def adaptive_shared_mask(
     Locatello et al., Weakly-Supervised Disentanglement Without Compromises, 2020.
       arXiv:2002.02886
   """
-  check_rank(2, mean_a=mean_a)
-  check_same_shape(mean_a=mean_a, log_scale_a=log_scale_a, mean_b=mean_b, log_scale_b=log_scale_b)
+  check_alike(2, mean_a=mean_a, log_scale_a=log_scale_a, mean_b=mean_b, log_scale_b=log_scale_b)
   check_range(0.0, 1.0, threshold=threshold)
   delta = gaussian.kl(mean_a, log_scale_a, mean_b, log_scale_b, event_ndim=0)
   least, most = (reduce(delta, axis=1, keepdims=True) for reduce in (jnp.min, jnp.max))

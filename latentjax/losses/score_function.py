@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_same_shape, wide_dtype
+from latentjax.checks import check_float, check_not_empty, check_same_shape, wide_dtype
 from latentjax.collectives import draw_rows
 
 __all__ = ["arm_loss", "disarm_loss", "leave_one_out_loss", "reinforce_loss", "vimco_bound"]
@@ -228,6 +228,7 @@ def _antithetic(
   check_float(logits=logits)
   if not jnp.ndim(logits):
     raise ValueError("logits must have an axis of rows, got shape ()")
+  check_not_empty(logits=logits)
   logits = jnp.asarray(logits, wide_dtype(logits))
 
   def draw(row_key: jax.Array, row_shape: tuple[int, ...]) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_positive_int, check_range, wide_dtype
+from latentjax.checks import check_not_empty, check_positive_int, check_range, wide_dtype
 
 __all__ = ["SpectralState", "init_spectral_state", "spectral_normalize"]
 
@@ -108,6 +108,7 @@ def spectral_normalize(
   vectors, scaled, following = iter(state.vectors), [], []
   for leaf in leaves:
     if jnp.ndim(leaf) >= 2:
+      check_not_empty(weights=leaf)
       unit, vector = _divide_by_norm(jnp.asarray(leaf), next(vectors), num_steps)
       leaf = (jnp.asarray(bound, unit.dtype) * unit).astype(leaf.dtype)
       following.append(vector)

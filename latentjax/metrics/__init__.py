@@ -62,6 +62,7 @@ from latentjax.metrics.products import (
   product_morphism_defect,
 )
 from latentjax.metrics.quantization import sqnr
+from latentjax.metrics.report import disentanglement_report
 from latentjax.metrics.representations import (
   MutualInformations,
   TotalCorrelations,
@@ -126,6 +127,7 @@ __all__ = [
   "density_coverage",
   "depth_rank_sum",
   "discretize",
+  "disentanglement_report",
   "dmig",
   "effective_rank",
   "equivariance_defect",

@@ -33,7 +33,7 @@ def check_key_range(num_rows: int, num_values: int) -> None:
 def order_within(x: jax.Array, labels: jax.Array, num_values: int) -> Ordered:
   """Orders for every column of x (N, Z) and of labels (N, F), with leading axes (Z, F)."""
   num_rows = x.shape[0]
-  numbers = _flip(x).T
+  numbers = sortable(x).T
   ascending = jnp.sort(numbers)
   ranks = jax.vmap(jnp.searchsorted)(ascending, numbers)  # equal numbers share one
 
@@ -43,11 +43,11 @@ def order_within(x: jax.Array, labels: jax.Array, num_values: int) -> Ordered:
     return Ordered(column, column[keys % num_rows], keys, jnp.cumsum(size) - size, size)
 
   of_column = jax.vmap(one, (None, None, 0))
-  columns = jax.lax.bitcast_convert_type(_flip(ascending), x.dtype)
+  columns = jax.lax.bitcast_convert_type(sortable(ascending), x.dtype)
   return jax.vmap(of_column, (0, 0, None))(columns, ranks, labels.astype(jnp.int32).T)
 
 
-def _flip(x: jax.Array) -> jax.Array:
+def sortable(x: jax.Array) -> jax.Array:
   """Integers in the order of the numbers, and what they are the bits of in the order of the integers."""
   bits = jax.lax.bitcast_convert_type(x, f"int{8 * x.dtype.itemsize}")
   return jnp.where(bits < 0, bits ^ jnp.iinfo(bits.dtype).max, bits)

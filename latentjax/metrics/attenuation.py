@@ -1,5 +1,6 @@
 """Slopes on latents that are estimated with error: how attenuated they are, and the correction."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_positive_int, check_rank, wide_dtype
+from latentjax.checks import check_float, check_positive_int, check_range, check_rank, wide_dtype
 from latentjax.collectives import all_gather_rows
 
 __all__ = ["LatentSlopes", "latent_slopes", "split_half_slopes"]
@@ -55,7 +56,7 @@ def latent_slopes(
     outcome: y, shape (N,).
     z_1: estimate of the latent from one half of its indicators, in any unit, shape (N,).
     z_2: estimate from the other half, shape (N,).
-    min_reliability: least reliability that is divided by, in (0, 1].
+    min_reliability: least reliability that is divided by, positive.
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
 
   Returns:
@@ -64,7 +65,8 @@ def latent_slopes(
 
   Raises:
     TypeError: if an array is not floating point.
-    ValueError: if the arrays are not of rank 1 and one length, of at least 2.
+    ValueError: if the arrays are not of rank 1 and one length, of at least 2, or min_reliability is not
+      positive.
 
   Example:
     >>> y, z_1 = jnp.array([0.0, 1.0, 2.0, 3.0]), jnp.array([0.0, 2.0, 1.0, 3.0])
@@ -77,6 +79,7 @@ def latent_slopes(
     Spearman, The Proof and Measurement of Association between Two Things, 1904.
   """
   arrays = {"outcome": outcome, "z_1": z_1, "z_2": z_2}
+  check_range(0.0, math.inf, strict=True, min_reliability=min_reliability)
   check_float(**arrays)
   check_rank(1, **arrays)
   dtype = wide_dtype(*arrays.values())

@@ -104,7 +104,8 @@ def kernel_cka(
   with H = I - 1/N and m the median of the squared distances of all N^2 pairs, an example and itself
   included, as in the authors' program. `debiased`: without the diagonal, by the U-statistic. Kernels and
   distances exist for block_size rows against all at a time; the median is exact, found bit by bit in
-  passes over the distances.
+  passes over the distances. These come from products: below 1e-3 of the extent of a representation they are
+  rounding, which counts where more than half of all pairs are as close.
 
   Args:
     x: first representation, shape (N, D).

@@ -14,6 +14,7 @@ from latentjax.metrics.probes import (
   LinearProbe,
   check_finite,
   check_same_rows,
+  nan_unless_finite,
   numbers_of_values,
   standardised,
 )
@@ -86,7 +87,8 @@ def dci(
 
   Returns:
     DCI, float32 or wider. A constant factor is predicted and matters to nothing: its column of the
-    importance is zero. If all are, disentanglement and completeness are 0. Detached.
+    importance is zero. If all are, disentanglement and completeness are 0. All nan if a traced number is
+    not finite. Detached.
 
   Raises:
     TypeError: if codes are not floating point, or factors of a classifier are not integers.
@@ -116,22 +118,11 @@ def dci(
   check_same_rows(test_codes=test_codes, test_factors=test_factors)
   check_finite(codes=codes, test_codes=test_codes)
   check_range(0.0, l1=l1)
+  arrays = codes, factors, test_codes, test_factors
   if estimator == "lasso":
-    return _linear(codes, factors, test_codes, test_factors, l1)
+    return _linear(*arrays, l1)
   num_values = numbers_of_values(factors, num_values)
-  if estimator == "boosting":
-    found = boosted_trees(
-      codes, factors, test_codes, num_values=num_values, num_stages=num_stages, num_bins=num_bins
-    )
-  else:
-    found = _logistic(codes, factors, test_codes, max(num_values), l1)
-  accuracy = lambda guess, y: jnp.mean(guess == jnp.asarray(y), dtype=found.importance.dtype)
-  return DCI(
-    *dci_scores(found.importance),
-    accuracy(found.test_predictions, test_factors),
-    accuracy(found.predictions, factors),
-    found.importance,
-  )
+  return _classified(*arrays, l1, estimator, num_values, num_stages, num_bins)
 
 
 def dci_scores(importance: ArrayLike) -> tuple[jax.Array, jax.Array]:
@@ -180,9 +171,38 @@ def _concentration(r: jax.Array) -> jax.Array:
   base = jnp.log(jnp.maximum(r.shape[1], 2).astype(r.dtype))
   total = jnp.sum(sums)
   score = jnp.sum(sums[:, 0] * (1 + jnp.sum(terms, axis=1) / base))
-  return jnp.where(total > 0, score / jnp.where(total > 0, total, 1), 0)
+  return jnp.where(total == 0, 0, score / jnp.where(total == 0, 1, total))
 
 
+@partial(jax.jit, static_argnums=(5, 6, 7, 8))
+def _classified(
+  codes: ArrayLike,
+  factors: ArrayLike,
+  test_codes: ArrayLike,
+  test_factors: ArrayLike,
+  l1: ArrayLike,
+  estimator: str,
+  num_values: tuple[int, ...],
+  num_stages: int,
+  num_bins: int,
+) -> DCI:
+  if estimator == "boosting":
+    found = boosted_trees(
+      codes, factors, test_codes, num_values=num_values, num_stages=num_stages, num_bins=num_bins
+    )
+  else:
+    found = _logistic(codes, factors, test_codes, max(num_values), l1)
+  accuracy = lambda guess, y: jnp.mean(guess == jnp.asarray(y), dtype=found.importance.dtype)
+  scores = DCI(
+    *dci_scores(found.importance),
+    accuracy(found.test_predictions, test_factors),
+    accuracy(found.predictions, factors),
+    found.importance,
+  )
+  return nan_unless_finite(scores, codes, test_codes)
+
+
+@jax.jit
 def _linear(
   codes: ArrayLike,
   factors: ArrayLike,
@@ -195,7 +215,8 @@ def _linear(
   probe = lasso_probe(z, y, l1=l1)
 
   def explained(z: jax.Array, y: jax.Array) -> jax.Array:
-    rest = jnp.mean(jnp.square(y - z @ probe.weight - probe.bias), axis=0)
+    guess = jnp.matmul(z, probe.weight, precision="highest") + probe.bias
+    rest = jnp.mean(jnp.square(y - guess), axis=0)
     whole = jnp.var(y, axis=0)
     return jnp.mean(1 - jnp.where(whole > 0, rest / jnp.where(whole > 0, whole, 1), 0))
 
@@ -204,7 +225,8 @@ def _linear(
     (jnp.asarray(test_factors, z.dtype) - mean) / spread,
   )
   importance = jnp.abs(probe.weight)
-  return DCI(*dci_scores(importance), test, explained(z, y), importance)
+  scores = DCI(*dci_scores(importance), test, explained(z, y), importance)
+  return nan_unless_finite(scores, codes, factors, test_codes, test_factors)
 
 
 def _logistic(
@@ -213,9 +235,10 @@ def _logistic(
   z, centre, scale = standardised(codes)
   l1 = jnp.asarray(l1, z.dtype) * len(z)
   fit = partial(sparse_logistic_probe, z, num_classes=num_classes, l1=l1)
-  probe: LinearProbe = jax.vmap(fit)(jnp.asarray(factors).T)
+  # One factor at a time: each takes its own number of steps.
+  probe: LinearProbe = jax.lax.map(fit, jnp.asarray(factors).T)
   test = (jnp.asarray(test_codes, z.dtype) - centre) / scale
   answer = lambda z: jnp.argmax(
-    jnp.einsum("nz,fzc->nfc", z, probe.weight) + probe.bias, axis=-1
+    jnp.einsum("nz,fzc->nfc", z, probe.weight, precision="highest") + probe.bias, axis=-1
   ).astype(jnp.int32)
   return BoostedTrees(jnp.sum(jnp.abs(probe.weight), axis=-1).T, answer(z), answer(test))

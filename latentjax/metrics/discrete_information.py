@@ -68,7 +68,7 @@ def column_entropies(
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
 
   Returns:
-    Shape (A,), float32 or wider.
+    Shape (A,), float32 or wider. Labels out of range, where traced, count as the nearest that are in it.
 
   Raises:
     TypeError: if the labels are not integers.
@@ -198,21 +198,22 @@ def _discretize(x: jax.Array, num_bins: int, method: str) -> jax.Array:
 
 @partial(jax.jit, static_argnums=1)
 def _entropies(labels: jax.Array, num_values: int) -> jax.Array:
-  return jnp.sum(jax.scipy.special.entr(_frequencies(labels.T, num_values)), axis=1)
+  counts = _counts(jnp.clip(labels.T, 0, num_values - 1), num_values)
+  return jnp.sum(jax.scipy.special.entr(counts / labels.shape[0]), axis=1)
 
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _information(a: jax.Array, b: jax.Array, num_values: int, num_others: int) -> jax.Array:
   a, b = jnp.clip(a.T, 0, num_values - 1), jnp.clip(b.T, 0, num_others - 1)
   pair = a[:, None] * num_others + b
-  joint = _frequencies(pair.reshape(-1, pair.shape[-1]), num_values * num_others)
+  joint = _counts(pair.reshape(-1, pair.shape[-1]), num_values * num_others)
   joint = joint.reshape(len(a), len(b), num_values, num_others)
-  product = jnp.sum(joint, axis=3, keepdims=True) * jnp.sum(joint, axis=2, keepdims=True)
-  ratio = jnp.where(joint > 0, joint / jnp.where(joint > 0, product, 1), 1)
-  return jnp.maximum(jnp.sum(joint * jnp.log(ratio), axis=(2, 3)), 0)
+  rows, columns = (jnp.sum(joint, axis=axis, keepdims=True).astype(float) for axis in (3, 2))
+  # Of counts, not of their shares: the ratio is then exactly 1 where a column has a single value.
+  ratio = jnp.where(joint > 0, joint * float(a.shape[1]) / jnp.maximum(rows * columns, 1), 1)
+  return jnp.maximum(jnp.sum(joint * jnp.log(ratio), axis=(2, 3)) / a.shape[1], 0)
 
 
-def _frequencies(labels: jax.Array, num_values: int) -> jax.Array:
-  """Of the rows of labels (A, N), shape (A, num_values). Counted as integers, whatever N."""
-  count = lambda row: jnp.zeros(num_values, jnp.int32).at[row].add(1)
-  return jax.vmap(count)(labels) / labels.shape[1]
+def _counts(labels: jax.Array, num_values: int) -> jax.Array:
+  """Of every value in the rows of labels (A, N), shape (A, num_values). Integers, whatever N."""
+  return jax.vmap(lambda row: jnp.zeros(num_values, jnp.int32).at[row].add(1))(labels)

@@ -13,6 +13,7 @@ from latentjax.checks import (
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows, device_mean
+from latentjax.distances import squared_distances
 from latentjax.losses.contrastive import l2_normalize
 
 __all__ = ["effective_rank", "knn_predict", "relative_scale", "tolerance"]
@@ -82,15 +83,14 @@ def knn_predict(
   queries, known = (jnp.asarray(z, dtype) for z in (queries, database))
   if metric == "cosine":
     queries, known = l2_normalize(queries), l2_normalize(known)
-    offset = jnp.zeros(len(known), dtype)
-  else:
-    centre = jnp.mean(known, axis=0)
-    queries, known = 2 * (queries - centre), known - centre
-    offset = -jnp.sum(jnp.square(known), axis=1)  # the query's own square changes no vote
+
+  def similarities(query: jax.Array) -> jax.Array:
+    if metric == "cosine":
+      return jnp.matmul(known, query, precision="highest")
+    return -squared_distances(query[None], known, exact=True)[0]
 
   def predict(query: jax.Array) -> jax.Array:
-    similarities = jnp.matmul(known, query, precision="highest") + offset
-    similarity, rows = jax.lax.top_k(similarities, num_neighbours)
+    similarity, rows = jax.lax.top_k(similarities(query), num_neighbours)
     # Relative to the nearest: the vote is the same, and nothing overflows.
     relative = similarity - similarity[0]
     weights = jnp.ones_like(relative) if temperature is None else jnp.exp(relative / temperature)

@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_rank
+from latentjax.checks import check_float, check_range, check_rank
+from latentjax.metrics._within_labels import sortable
 from latentjax.metrics.probes import (
   check_finite,
   check_same_rows,
   logistic_probe,
+  nan_unless_finite,
   numbers_of_values,
   standardised,
 )
@@ -52,7 +54,8 @@ def explicitness(
 
   Returns:
     Scalar, float32 or wider. A value without examples to fit, or without test examples, or with no
-    others, does not count; a factor without values that count scores as noise does. Detached.
+    others, does not count; a factor without values that count scores as noise does. Nan if traced codes
+    are not finite. Detached.
 
   Raises:
     TypeError: if codes are not floating point or factors are not integers.
@@ -77,13 +80,28 @@ def explicitness(
   check_same_rows(codes=codes, factors=factors)
   check_same_rows(test_codes=test_codes, test_factors=test_factors)
   check_finite(codes=codes, test_codes=test_codes)
+  check_range(0.0, l2=l2)
   num_classes = max(numbers_of_values(factors, num_values))
+  area = _area(codes, factors, test_codes, test_factors, l2, num_classes)
+  return 2 * area - 1 if rescale else area
+
+
+@partial(jax.jit, static_argnums=5)
+def _area(
+  codes: ArrayLike,
+  factors: ArrayLike,
+  test_codes: ArrayLike,
+  test_factors: ArrayLike,
+  l2: ArrayLike,
+  num_classes: int,
+) -> jax.Array:
+  """Mean area over the factors."""
   z, centre, scale = standardised(codes)
   test = (jax.lax.stop_gradient(jnp.asarray(test_codes, z.dtype)) - centre) / scale
-  fit = partial(logistic_probe, z, num_classes=num_classes, l2=l2)
 
-  def of_factor(y: jax.Array, y_test: jax.Array) -> jax.Array:
-    probe = fit(y)
+  def of_factor(columns: tuple[jax.Array, jax.Array]) -> jax.Array:
+    y, y_test = columns
+    probe = logistic_probe(z, y, num_classes=num_classes, l2=l2)
     logits = jnp.matmul(test, probe.weight, precision="highest") + probe.bias
     positive = y_test[:, None] == jnp.arange(num_classes)
     fitted = jnp.any(y[:, None] == jnp.arange(num_classes), axis=0)
@@ -92,8 +110,9 @@ def explicitness(
     total = jnp.sum(jnp.where(counts, auc, 0))
     return jnp.where(jnp.any(counts), total / jnp.maximum(jnp.sum(counts), 1), 0.5)
 
-  score = jnp.mean(jax.vmap(of_factor)(jnp.asarray(factors).T, jnp.asarray(test_factors).T))
-  return 2 * score - 1 if rescale else score
+  # One factor at a time: each takes its own number of steps.
+  columns = jnp.asarray(factors).T, jnp.asarray(test_factors).T
+  return nan_unless_finite(jnp.mean(jax.lax.map(of_factor, columns)), codes, test_codes)
 
 
 def _log_odds(logits: jax.Array) -> jax.Array:
@@ -109,18 +128,20 @@ def _log_odds(logits: jax.Array) -> jax.Array:
 
 
 def _auc(scores: jax.Array, positive: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Area under the ROC curve of every column (N, C), by ranks, and whether it is defined."""
+  """Area under the ROC curve of every column (N, C), by ranks, and whether it is defined.
 
-  def column(score: jax.Array, positive: jax.Array) -> jax.Array:
-    order = jnp.sort(score)
-    below = jnp.searchsorted(order, score)
-    not_above = jnp.searchsorted(order, score, side="right")
-    # Positives are counted in integers, which float32 would not hold for long.
-    ranks = jnp.where(positive, (below + not_above).astype(score.dtype) / len(score), 0)
-    num = jnp.sum(positive).astype(score.dtype)
-    rest = jnp.maximum(len(score) - num, 1)
-    wins = 0.5 * (jnp.sum(ranks) * (len(score) / rest) - num * (num / rest))
-    return wins / jnp.maximum(num, 1)
-
+  Integers are sorted, several times as fast as pairs: the last bit of the score makes room for the label.
+  """
+  num_rows = len(positive)
+  bits = sortable(jnp.where(scores == 0, 0, scores))  # no -0
+  keys = jnp.sort((bits | 1) ^ (~positive).astype(bits.dtype), axis=0).T
+  of_others = (keys & 1) == 0
+  below = jnp.cumsum(of_others, axis=1, dtype=jnp.int32)
+  # Of equal scores the others come first: all that lies before the first of them is less.
+  is_first = jnp.pad(keys[:, 1:] >> 1 != keys[:, :-1] >> 1, ((0, 0), (1, 0)), constant_values=True)
+  less = jax.lax.cummax(jnp.where(is_first, below - of_others, 0), axis=1)
+  wins = jnp.sum(jnp.where(of_others, 0, (below + less).astype(scores.dtype) / num_rows), axis=1)
   num = jnp.sum(positive, axis=0)
-  return jax.vmap(column, in_axes=1)(scores, positive), (num > 0) & (num < len(positive))
+  rest = jnp.maximum(num_rows - num, 1).astype(scores.dtype)
+  auc = 0.5 * wins / jnp.maximum(num, 1) * (num_rows / rest)
+  return auc, (num > 0) & (num < num_rows)

@@ -186,7 +186,8 @@ def _beta_vae_score(
   probe = logistic_probe(
     points[:num_train], labels[:num_train], num_classes=v.shape[1], l2=1 / penalty
   )
-  guess = jnp.argmax(points[num_train:] @ probe.weight + probe.bias, axis=1)
+  logits = jnp.matmul(points[num_train:], probe.weight, precision="highest") + probe.bias
+  guess = jnp.argmax(logits, axis=1)
   return jnp.where(jnp.all(jnp.isfinite(z)), jnp.mean(guess == labels[num_train:]), jnp.nan)
 
 

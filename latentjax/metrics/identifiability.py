@@ -20,7 +20,8 @@ def mean_correlation_coefficient(
 
   Each source is matched with a latent of its own. 1 means recovery up to order, sign and scale (for
   "spearman", up to an increasing or decreasing function of each). Independent noise scores above 0,
-  by about the largest of Z correlations of size N^(-1/2). A constant column has correlation 0.
+  by about the largest of Z correlations of size N^(-1/2). A constant column has correlation 0, and so has
+  one with NaN.
 
   Args:
     sources: true sources s, shape (N, D).

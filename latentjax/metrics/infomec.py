@@ -1,16 +1,25 @@
 """InfoMEC: modularity, compactness and explicitness of a code whose true factors are known."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float
-from latentjax.metrics.discrete_information import check_codes, check_labels, check_rows
-from latentjax.metrics.mutual_information import label_information, label_number_information
+from latentjax.checks import check_choice, check_float, check_positive_int
+from latentjax.metrics._within_labels import check_key_range
+from latentjax.metrics.discrete_information import (
+  check_codes,
+  check_labels,
+  check_rows,
+  column_entropies,
+  mutual_information_matrix,
+)
+from latentjax.metrics.mutual_information import information_of_numbers
 from latentjax.metrics.predictive_information import predictive_information
+from latentjax.metrics.probes import nan_unless_finite
 
 __all__ = ["InfoMEC", "infomec"]
 
@@ -78,13 +87,15 @@ def infomec(
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
 
   Returns:
-    InfoMEC, the same on every device, float32 or wider. Detached.
+    InfoMEC, the same on every device, float32 or wider; its numbers are nan if traced codes are not
+    finite. Detached.
 
   Raises:
     TypeError: if the factors are not integers, or the codes not floating point, or with num_codes not
       integer.
-    ValueError: if an array is not of rank 2, their rows differ, there is a single factor, or a number
-      is out of range; unless traced, also if codes are not finite or factors out of range.
+    ValueError: if an array is not of rank 2, their rows differ, there is a single factor, N is
+      2^31 / num_values or more, or a number is out of range; unless traced, also if codes are not finite
+      or factors out of range.
 
   Example:
     >>> factors = jnp.array([[0, 0], [0, 1], [1, 0], [1, 1]])
@@ -95,20 +106,33 @@ def infomec(
   References:
     Hsu et al., Disentanglement via Latent Quantization, 2023. arXiv:2305.18378
   """
-  z, v, num_values = _check(codes, factors, num_values, num_codes, axis_name)
+  check_choice(("logistic", "linear"), probe=probe)
+  check_positive_int(num_neighbours=num_neighbours, num_steps=num_steps)
+  checked = _check(codes, factors, num_values, num_codes, axis_name)
+  return _infomec(*checked, num_codes, num_neighbours, probe, num_steps)
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))
+def _infomec(
+  z: jax.Array,
+  v: jax.Array,
+  num_values: int,
+  num_codes: int | None,
+  num_neighbours: int,
+  probe: str,
+  num_steps: int,
+) -> InfoMEC:
   if num_codes is None:
-    information = lambda v, z: label_number_information(v, z, num_neighbours=num_neighbours)
+    information = information_of_numbers(v, z, num_values, num_neighbours)
     features, share = z, 0.05
   else:
-    information, share = label_information, 0.0
-    features = jax.nn.one_hot(z, num_codes).reshape(z.shape[0], -1)
+    information = mutual_information_matrix(v, z, num_values=num_values, num_other_values=num_codes)
+    features, share = jax.nn.one_hot(z, num_codes).reshape(z.shape[0], -1), 0.0
   spread = jnp.ptp(z, axis=0)
   active = spread > share * jnp.max(spread)
 
-  entropy = jax.vmap(lambda v: label_information(v, v))(v.T)
-  # One latent at a time, since counting neighbours takes a block of distances for every pair.
-  of_latent = lambda z: jax.vmap(lambda v: information(v, z))(v.T)
-  nmi = _ratio(jax.lax.map(of_latent, z.T).T, entropy[:, None], 0.0)
+  entropy = column_entropies(v, num_values=num_values)
+  nmi = _ratio(information, entropy[:, None], 0.0)
   kept = jnp.where(active, nmi, 0)
   num_factors, num_active = v.shape[1], jnp.sum(active)
   largest = _ratio(jnp.max(kept, axis=0), jnp.sum(kept, axis=0), 1 / num_factors)
@@ -119,13 +143,14 @@ def infomec(
   explicitness = predictive_information(
     v, features, probe=probe, num_values=num_values, num_steps=num_steps
   )
-  return InfoMEC(
+  scores = InfoMEC(
     _above_chance(modularity, num_factors),
     _above_chance(compactness, num_active),
     jnp.mean(explicitness),
     nmi,
     active,
   )
+  return nan_unless_finite(scores, z)
 
 
 def _above_chance(ratio: jax.Array, count: jax.Array | int) -> jax.Array:
@@ -153,6 +178,7 @@ def _check(
     z, _ = check_labels("codes", codes, num_codes, axis_name)
   v, num_values = check_labels("factors", factors, num_values, axis_name)
   check_rows(codes=z, factors=v)
+  check_key_range(z.shape[0], num_values)
   if v.shape[1] < 2:
     raise ValueError(f"factors must have at least 2 columns, got shape {v.shape}")
   return z, v, num_values

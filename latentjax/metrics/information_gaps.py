@@ -113,9 +113,9 @@ def dmig(
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
 
   Returns:
-    Shape (F,), float32 or wider: at most 1 up to the bias of information; negative where a given latent
-    knows less than another; 0 for a factor that is constant or determined by v_l; nan if traced codes are
-    not finite. Detached.
+    Shape (F,), float32 or wider: 1 if every latent is its factor; more if the latent of l tells less of
+    v_f than v_l does; negative where a given latent knows less than another; 0 for a factor that is
+    constant or determined by v_l; nan if traced codes are not finite. Detached.
 
   Raises:
     TypeError: if the factors are not integers.

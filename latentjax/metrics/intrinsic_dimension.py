@@ -58,8 +58,8 @@ def two_nn(
   near, far = all_gather_rows(distances, axis_name).T
   valid = near > 0
   count = jnp.sum(valid)
-  # A little more than the product, whose rounding must not cost a point.
-  kept = jnp.floor(count * (1 - discard_fraction) + 1e-3)
+  # A little more than the product, whose rounding must not cost a point; of the last one v is infinite.
+  kept = jnp.minimum(jnp.floor(count * (1 - discard_fraction) + 1e-3), count - 1)
   log_ratio = jnp.sort(jnp.where(valid, jnp.log(far / jnp.where(valid, near, 1)), jnp.inf))
   rank = jnp.arange(1, len(near) + 1)
   counts = rank <= kept

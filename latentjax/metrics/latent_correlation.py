@@ -1,5 +1,7 @@
 """Dependence of latents on each other under a Gaussian fit: total correlation, Wasserstein correlation."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -44,7 +46,8 @@ def gaussian_total_correlation(
     Watanabe, Information Theoretical Analysis of Multivariate Correlation, 1960.
   """
   check_range(0.0, ridge=ridge)
-  covariance = _covariance(codes, axis_name)
+  z = _centred_codes(codes, axis_name)
+  covariance = jnp.matmul(z.T, z, precision="highest") / (z.shape[0] - 1)
   return total_correlation(covariance, jnp.ones(len(covariance), bool), ridge)
 
 
@@ -60,7 +63,8 @@ def gaussian_wasserstein_correlation(
 
   with C the covariance, and divided by its trace if normalised: then in [0, 2) and independent of the
   scale that latents share. 0 for uncorrelated latents; unlike the total correlation, finite whatever they
-  determine, and little moved by latents of little variance.
+  determine, and little moved by latents of little variance. The root's trace is the sum of the singular
+  values of the centred codes times D^(1/2): roots of eigenvalues would lose half of the digits.
 
   Args:
     codes: such as the means of q(z|x), shape (N, Z).
@@ -84,16 +88,14 @@ def gaussian_wasserstein_correlation(
     Locatello et al., Challenging Common Assumptions in the Unsupervised Learning of Disentangled
       Representations, 2019. arXiv:1811.12359
   """
-  covariance = jax.lax.stop_gradient(_covariance(codes, axis_name))
-  trace = jnp.trace(covariance)
-  scale = jnp.where(trace > 0, trace, 1)
-  matrix = covariance / scale
-  spread = jnp.sqrt(jnp.diag(matrix))
-  values = jnp.linalg.eigvalsh(spread[:, None] * matrix * spread)
-  # What is of the size of rounding would come out of the root thousands of times as large.
-  rounding = jnp.finfo(values.dtype).eps * len(values) * values[-1]
-  roots = jnp.sqrt(jnp.where(values > rounding, values, 0))
-  distance = jnp.maximum(2 * jnp.trace(matrix) - 2 * jnp.sum(roots), 0)
+  z = jax.lax.stop_gradient(_centred_codes(codes, axis_name))
+  z = z / math.sqrt(z.shape[0] - 1)
+  trace = jnp.sum(jnp.square(z))
+  scale = jnp.where(trace == 0, 1, trace)
+  z = z / jnp.sqrt(scale)
+  variance = jnp.sum(jnp.square(z), axis=0)
+  roots = jnp.linalg.svd(z * jnp.sqrt(variance), compute_uv=False)
+  distance = jnp.maximum(2 * jnp.sum(variance) - 2 * jnp.sum(roots), 0)
   return distance if normalize else distance * scale
 
 
@@ -107,11 +109,16 @@ def total_correlation(covariance: jax.Array, keep: jax.Array, ridge: float) -> j
   return -0.5 * jnp.linalg.slogdet(off_diagonal + diagonal)[1]
 
 
-def _covariance(codes: ArrayLike, axis_name: str | None) -> jax.Array:
+def centred(z: jax.Array) -> jax.Array:
+  """Columns less their means; exactly 0 if they are constant, where the rounding of means would correlate."""
+  z = z - jax.lax.stop_gradient(z[:1])
+  return z - jnp.mean(z, axis=0)
+
+
+def _centred_codes(codes: ArrayLike, axis_name: str | None) -> jax.Array:
   check_float(codes=codes)
   check_rank(2, codes=codes)
   z = all_gather_rows(jnp.asarray(codes, wide_dtype(codes)), axis_name)
   if z.shape[0] < 2:
     raise ValueError(f"codes must have at least two rows, got shape {z.shape}")
-  centred = z - jnp.mean(z, axis=0)
-  return jnp.matmul(centred.T, centred, precision="highest") / (z.shape[0] - 1)
+  return centred(z)

@@ -1,5 +1,7 @@
 """Mutual information of columns of numbers: of two labels, and of a label and a real number."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -93,49 +95,88 @@ def label_number_information(
   check_float(x=x)
   check_positive_int(num_neighbours=num_neighbours)
   y, x = _gathered(axis_name, labels=labels, x=x)
+  x = jax.lax.stop_gradient(x).astype(wide_dtype(x))
+  ascending = jnp.argsort(x)
+  rank = jnp.zeros_like(ascending).at[ascending].set(jnp.arange(len(x)))
   order = jnp.lexsort((x, y))
-  y, x = y[order], jax.lax.stop_gradient(x[order]).astype(wide_dtype(x))
-  radius, k, count = _label_neighbours(y, x, num_neighbours)
+  start, end = (jnp.searchsorted(y[order], y[order], side=side) for side in ("left", "right"))
+  return _ross(x[ascending], rank[order], start, end, num_neighbours)
+
+
+def information_of_numbers(
+  labels: jax.Array, x: jax.Array, num_values: int, num_neighbours: int
+) -> jax.Array:
+  """`label_number_information` of labels in [0, num_values), (N, F), and numbers (N, Z), shape (F, Z).
+
+  Labels and ranks are sorted together, as integers below N num_values.
+  """
+  num_rows = x.shape[0]
+  labels = jnp.clip(labels.T.astype(jnp.int32), 0, num_values - 1)
+  sizes = jax.vmap(lambda label: jnp.zeros(num_values, jnp.int32).at[label].add(1))(labels)
+  ends = jnp.cumsum(sizes, axis=1)
+
+  def of_latent(x: jax.Array) -> jax.Array:
+    ascending = jnp.argsort(x)
+    keys = jnp.sort(labels[:, ascending] * num_rows + jnp.arange(num_rows, dtype=jnp.int32))
+    group = keys // num_rows
+    end, size = (jnp.take_along_axis(counts, group, axis=1) for counts in (ends, sizes))
+    of_pair = partial(_ross, x[ascending], num_neighbours=num_neighbours)
+    return jax.vmap(of_pair)(keys - group * num_rows, end - size, end)
+
+  return jax.lax.map(of_latent, x.T).T
+
+
+def _ross(
+  x: jax.Array, place: jax.Array, start: jax.Array, end: jax.Array, num_neighbours: int
+) -> jax.Array:
+  """Information of ascending numbers, and of labels whose rows, in order within each, lie at place in x.
+
+  The rows of the label of row i are those from start[i] to end[i].
+  """
+  count = end - start
+  k = jnp.minimum(num_neighbours, count - 1)
   repeated = count > 1
-
-  m = _num_within(x, radius, repeated)
-  digamma = lambda n: jax.scipy.special.digamma(jnp.maximum(n, 1).astype(x.dtype))
-  terms = jnp.where(repeated, digamma(k) - digamma(count) - digamma(m), 0)
+  m = _num_within(x, place, _radius(x[place], k, start, end, num_neighbours), repeated)
+  digamma = jax.scipy.special.digamma(jnp.arange(1, len(x) + 1, dtype=x.dtype))
+  of = lambda n: digamma[jnp.maximum(n, 1) - 1]
+  terms = jnp.where(repeated, of(k) - of(count) - of(m), 0)
   total = jnp.sum(repeated)
-  return jnp.maximum(digamma(total) + jnp.sum(terms) / jnp.maximum(total, 1), 0)
+  return jnp.maximum(of(total) + jnp.sum(terms) / jnp.maximum(total, 1), 0)
 
 
-def _label_neighbours(
-  y: jax.Array, x: jax.Array, num_neighbours: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Distance of the k-th neighbour of the same label, k and the label's count, of rows sorted by both.
+def _radius(
+  inner: jax.Array, k: jax.Array, start: jax.Array, end: jax.Array, num_neighbours: int
+) -> jax.Array:
+  """Distance of the k-th neighbour of the same label.
 
   On a line the k nearest and the point itself are k + 1 rows in sequence: the shortest such window.
   """
-  start, end = (jnp.searchsorted(y, y, side=side) for side in ("left", "right"))
-  rows = jnp.arange(x.shape[0])
-  k = jnp.minimum(num_neighbours, end - start - 1)
-  first = rows[:, None] - jnp.arange(num_neighbours + 1)
-  last = first + k[:, None]
-  fits = (first >= start[:, None]) & (last < end[:, None]) & (last >= rows[:, None])
-  reach = lambda at: jnp.abs(x.at[at].get(mode="clip") - x[:, None])
-  radius = jnp.min(jnp.where(fits, jnp.maximum(reach(first), reach(last)), jnp.inf), axis=1)
-  return radius, k, end - start
+  padded, rows = jnp.pad(inner, num_neighbours), jnp.arange(len(inner))
+
+  def shorter(offset: jax.Array, radius: jax.Array) -> jax.Array:
+    first = rows - offset
+    of_row = lambda shift: jax.lax.dynamic_slice(padded, (shift - offset,), inner.shape)
+    reach = jnp.maximum(inner - of_row(num_neighbours), of_row(2 * num_neighbours) - inner)
+    fits = (first >= start) & (first + num_neighbours < end)
+    return jnp.where(fits, jnp.minimum(radius, reach), radius)
+
+  whole = jnp.maximum(inner - inner[start], inner[end - 1] - inner)
+  nearest = jax.lax.fori_loop(0, num_neighbours + 1, shorter, whole)
+  return jnp.where(k < num_neighbours, whole, nearest)
 
 
-def _num_within(x: jax.Array, radius: jax.Array, counts: jax.Array) -> jax.Array:
-  """How many x that count lie closer to every x than its radius, or at no distance.
+def _num_within(x: jax.Array, place: jax.Array, radius: jax.Array, counts: jax.Array) -> jax.Array:
+  """How many ascending x that count lie closer to that at every place than its radius, or at no distance.
 
-  They are rows in sequence once sorted. Both ends are found by bisection of the rounded distances
-  themselves: those that equal the radius exactly are many.
+  Both ends are found by bisection of the rounded distances themselves: those that equal the radius
+  exactly are many.
   """
-  order = jnp.argsort(x)
-  ordered = x[order]
-  before = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(counts[order], dtype=jnp.int32)])
-  middle = jnp.searchsorted(ordered, x)
+  counted = jnp.zeros(len(x), jnp.int32).at[place].set(counts.astype(jnp.int32))
+  before = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(counted)])
+  point = x[place]
 
   def is_within(row: jax.Array) -> jax.Array:
-    distance = jnp.abs(ordered.at[row].get(mode="clip") - x)
+    distance = jnp.abs(x.at[row].get(mode="clip") - point)
     return (distance < radius) | (distance == 0)
 
   def halve(_: int, ends: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -148,7 +189,7 @@ def _num_within(x: jax.Array, radius: jax.Array, counts: jax.Array) -> jax.Array
     return low, first, last, high
 
   num_steps = len(x).bit_length() + 1
-  ends = (middle * 0 - 1, middle, middle, middle * 0 + len(x))
+  ends = (place * 0 - 1, place, place, place * 0 + len(x))
   _, first, last, _ = jax.lax.fori_loop(0, num_steps, halve, ends)
   return before[last + 1] - before[first]
 

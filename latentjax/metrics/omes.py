@@ -14,7 +14,7 @@ from latentjax.checks import (
   check_rank,
   wide_dtype,
 )
-from latentjax.metrics.probes import check_finite, standardised
+from latentjax.metrics.probes import check_finite, nan_unless_finite, standardised
 
 __all__ = ["OMES", "factor_association", "omes"]
 
@@ -50,7 +50,7 @@ def factor_association(
 
   Returns:
     S in [0, 1], shape (Z, F), float32 or wider. A number that does not vary in either half associates
-    with nothing (0): the authors' program has NaN there. Detached.
+    with nothing (0): the authors' program has NaN there. All nan if a traced code is not finite. Detached.
 
   Raises:
     TypeError: if an array is not floating point.
@@ -86,7 +86,8 @@ def factor_association(
     varies = jnp.any(a != 0, axis=0) & jnp.any(b != 0, axis=0)
     return jnp.where(varies, 1 - jnp.abs(jnp.sum(a * b, axis=0) / count), 0)
 
-  return jnp.clip(jax.vmap(of_factor)(first, second, keep).T, 0, 1)
+  association = jnp.clip(jax.vmap(of_factor)(first, second, keep).T, 0, 1)
+  return nan_unless_finite(association, first, second)
 
 
 def omes(
@@ -153,7 +154,7 @@ def omes(
 
   def pool(score: jax.Array) -> jax.Array:
     if pooling == "max":
-      return jnp.max(jnp.where(keep[:, None], s * score, -jnp.inf), axis=0)
+      return jnp.max(s * score, axis=0)  # at least 0, the value of what does not count
     total = jnp.sum(s, axis=0)
     return jnp.sum(jnp.square(s) * score, axis=0) / jnp.where(total > 0, total, 1)
 

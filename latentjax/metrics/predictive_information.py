@@ -12,7 +12,7 @@ from latentjax.checks import (
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows
-from latentjax.metrics.probes import newton
+from latentjax.metrics._newton import newton
 
 __all__ = ["predictive_information"]
 

@@ -1,7 +1,7 @@
 """Linear probes: what can be read off a representation by one linear map, fitted to the end."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_positive_int, check_range, check_rank, wide_dtype
+from latentjax.metrics._newton import newton
 
 __all__ = ["LinearProbe", "logistic_probe", "ridge_probe"]
 
@@ -42,7 +43,7 @@ def logistic_probe(
   l2 is scikit-learn's 1 / C: its default of 1 is the default here, and its solution the one found
   here, to about 1e-4. Two classes count as scikit-learn counts them, by the penalty of the difference
   of their two columns; a class without examples is left out. By Newton's method, its equations solved
-  with conjugate gradients: nothing of the size of the Hessian exists, and the scales and offsets of
+  with conjugate gradients: the Hessian exists only where it is small, and the scales and offsets of
   the features do not matter for convergence. Separable classes without l2 have no solution; max_steps
   ends the search.
 
@@ -130,12 +131,16 @@ def ridge_probe(features: ArrayLike, targets: ArrayLike, *, l2: ArrayLike = 1.0)
   mean = jnp.mean(y, axis=0)
   penalty = jnp.diag(jnp.asarray(l2, x.dtype) / jnp.square(scale)) / len(x)
   moment = jnp.matmul(x.T, x, precision="highest") / len(x)
-  values, vectors = jnp.linalg.eigh(moment + penalty)
+  moment = moment + penalty
+  # A diagonal of ones: next to the penalty of a feature of small scale the others would be rounding.
+  diagonal = jnp.diag(moment)
+  shrink = jax.lax.rsqrt(jnp.where(diagonal == 0, 1, diagonal))[:, None]
+  values, vectors = jnp.linalg.eigh(shrink * moment * shrink.T)
   keep = values > jnp.finfo(x.dtype).eps * x.shape[1] * values[-1]
   inverse = jnp.where(keep, 1 / jnp.where(keep, values, 1), 0)
   target = jnp.matmul(x.T, y - mean, precision="highest") / len(x)
-  solution = jnp.matmul(vectors.T, target, precision="highest") * inverse[:, None]
-  weight = jnp.matmul(vectors, solution, precision="highest") / scale[:, None]
+  solution = jnp.matmul(vectors.T, shrink * target, precision="highest") * inverse[:, None]
+  weight = shrink * jnp.matmul(vectors, solution, precision="highest") / scale[:, None]
   return LinearProbe(weight, mean - jnp.matmul(centre, weight, precision="highest"))
 
 
@@ -158,10 +163,22 @@ def check_same_rows(**arrays: ArrayLike) -> None:
 
 
 def check_finite(**arrays: ArrayLike) -> None:
-  """Refuses arrays that hold NaN or infinity; one that is traced is not known yet and passes."""
+  """Refuses arrays that hold NaN or infinity; one that cannot be read yet passes."""
   for name, array in arrays.items():
-    if not isinstance(array, jax.core.Tracer) and not np.isfinite(np.asarray(array)).all():
+    if is_readable(array) and not np.isfinite(np.asarray(array)).all():
       raise ValueError(f"{name} must be finite, got NaN or infinity")
+
+
+def is_readable(array: ArrayLike) -> bool:
+  """Whether its numbers can be read now, on this host: it is not traced, and not on other hosts."""
+  return not isinstance(array, jax.core.Tracer) and getattr(array, "is_fully_addressable", True)
+
+
+def nan_unless_finite(scores: Any, *arrays: ArrayLike) -> Any:
+  """Scores, or NaN in place of their numbers: of what was traced, and so not refused, but is not finite."""
+  finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(jnp.asarray(array))) for array in arrays]))
+  is_float = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.floating)
+  return jax.tree.map(lambda x: jnp.where(finite, x, jnp.nan) if is_float(x) else x, scores)
 
 
 def numbers_of_values(factors: ArrayLike, given: int | Sequence[int] | None) -> tuple[int, ...]:
@@ -170,7 +187,7 @@ def numbers_of_values(factors: ArrayLike, given: int | Sequence[int] | None) -> 
     raise TypeError(f"factors must be integers, got {jnp.result_type(factors)}")
   if isinstance(given, int):
     given = (given,) * jnp.shape(factors)[1]
-  if isinstance(factors, jax.core.Tracer):
+  if not is_readable(factors):
     if given is None:
       raise ValueError("num_values must be given where factors are traced, got None")
     return tuple(given)
@@ -195,70 +212,3 @@ def standardised(features: ArrayLike) -> tuple[jax.Array, jax.Array, jax.Array]:
   varies = deviation > 4 * jnp.finfo(x.dtype).eps
   x = jnp.where(varies, x / jnp.where(varies, deviation, 1), 0)
   return x, mean * largest, jnp.where(varies, deviation * largest, 1)
-
-
-def newton(
-  x: jax.Array, one_hot: jax.Array, present: jax.Array, penalty: jax.Array, max_steps: int
-) -> jax.Array:
-  """Weights (F, C) that minimise the mean loss plus half the penalty (F,) of their squares."""
-  product = lambda a, b: jnp.matmul(a, b, precision="highest")
-  log_probs = lambda logits: jax.nn.log_softmax(jnp.where(present, logits, -jnp.inf))
-  quadratic = lambda w: 0.5 * jnp.sum(penalty[:, None] * jnp.square(w))
-
-  def loss(logits: jax.Array, w: jax.Array) -> jax.Array:
-    chosen = jnp.sum(jnp.where(one_hot > 0, log_probs(logits), 0), axis=1)
-    return quadratic(w) - jnp.mean(chosen)
-
-  # Half the second moments bound the Hessian of every pair of classes from above (Boehning).
-  moment = product(x.T, x) / len(x)
-  eps = jnp.finfo(x.dtype).eps
-  bound = jnp.diag(penalty + eps * len(moment)) + 0.5 * moment
-  factor = jax.scipy.linalg.cho_factor(bound)
-
-  def balanced(v: jax.Array) -> jax.Array:
-    # What all classes share changes no probability: rounding must not make it grow.
-    mean = jnp.sum(jnp.where(present, v, 0), axis=1, keepdims=True) / jnp.sum(present)
-    return jnp.where(present, v - mean, 0)
-
-  def direction(w: jax.Array, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    probs = jnp.exp(log_probs(logits))
-    gradient = balanced(product(x.T, probs - one_hot) / len(x) + penalty[:, None] * w)
-
-    def hessian(v: jax.Array) -> jax.Array:
-      along = probs * product(x, v)
-      along = along - probs * jnp.sum(along, axis=1, keepdims=True)
-      return product(x.T, along) / len(x) + penalty[:, None] * v
-
-    solve = lambda v: jax.scipy.linalg.cho_solve(factor, v)
-    step = jax.scipy.sparse.linalg.cg(hessian, gradient, tol=1e-3, maxiter=100, M=solve)[0]
-    step = balanced(step)
-    return -step, -jnp.vdot(gradient, step)
-
-  def step(state: tuple) -> tuple:
-    w, logits, value, _, count = state
-    move, slope = direction(w, logits)
-    ahead = product(x, move)
-    rounding = 10 * eps * jnp.abs(value)
-
-    def too_long(t: jax.Array) -> jax.Array:
-      worse = loss(logits + t * ahead, w + t * move) > value + 1e-4 * t * slope + rounding
-      return worse & (t > 1e-4)
-
-    t = jax.lax.while_loop(too_long, lambda t: t / 2, jnp.ones_like(value))
-    new_w, new_logits = w + t * move, logits + t * ahead
-    new = (new_w, new_logits, loss(new_logits, new_w), -slope)
-    # Of separable classes without a penalty the Hessian comes to nothing, and the step to nan.
-    holds = (new[2] <= value + rounding) & jnp.isfinite(slope)
-    kept = (jnp.where(holds, a, b) for a, b in zip(new, (w, logits, value, 0.0), strict=True))
-    return *kept, count + 1
-
-  def unfinished(state: tuple) -> jax.Array:
-    _, _, value, gain, count = state
-    # A gain is of second order in what is wrong with w, so that it can be far below rounding.
-    return (gain > eps**1.5 * jnp.abs(value)) & (jnp.abs(value) > eps) & (count < max_steps)
-
-  w = 0 * product(x.T, one_hot)  # made of the data: shard_map's loops want to know
-  logits = product(x, w)
-  value = loss(logits, w)
-  state = (w, logits, value, jnp.inf + 0 * value, 0)
-  return jax.lax.while_loop(unfinished, step, state)[0]

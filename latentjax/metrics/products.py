@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_positive_int, check_range, check_rank, wide_dtype
+from latentjax.metrics.probes import nan_unless_finite
 
 __all__ = [
   "equivariance_defect",
@@ -70,7 +71,7 @@ def modularity_defect(
       rows[0, 0]
     )  # so that a constant code has exactly no variance
     left, whole = jnp.mean(jnp.var(rows, axis=1)), jnp.var(rows)
-    defects.append(jnp.where(whole > 0, left / jnp.where(whole > 0, whole, 1), 0))
+    defects.append(jnp.where(whole == 0, 0, left / jnp.where(whole == 0, 1, whole)))
   return jnp.clip(jnp.stack(defects), 0, 1)
 
 
@@ -121,7 +122,7 @@ def product_morphism_defect(
     mixed = jnp.where(jnp.arange(y.shape[1]) == j, y, other)
     change.append(jnp.mean(jnp.square(z[:, j] - _coded(encode_fn, mixed, y.shape)[:, j])))
   whole = 2 * jnp.var(z - jax.lax.stop_gradient(z[0]), axis=0)
-  return jnp.where(whole > 0, jnp.stack(change) / jnp.where(whole > 0, whole, 1), 0)
+  return jnp.where(whole == 0, 0, jnp.stack(change) / jnp.where(whole == 0, 1, whole))
 
 
 def equivariance_defect(
@@ -193,7 +194,7 @@ def monomorphism_defect(
     block_size: rows that are compared with all others at once.
 
   Returns:
-    Scalar in [0, 1], float32 or wider. Detached.
+    Scalar in [0, 1], float32 or wider; nan if a code is not finite. Detached.
 
   Raises:
     TypeError: if codes are not floating point.
@@ -216,7 +217,8 @@ def monomorphism_defect(
   def shared(row: jax.Array) -> jax.Array:
     return jnp.sum(jnp.all(jnp.abs(z - row) <= tolerance, axis=1)) > 1  # itself is one
 
-  return jnp.mean(jax.lax.map(shared, z, batch_size=block_size), dtype=z.dtype)
+  ambiguous = jnp.mean(jax.lax.map(shared, z, batch_size=block_size), dtype=z.dtype)
+  return nan_unless_finite(ambiguous, z)
 
 
 def _coded(

@@ -15,7 +15,7 @@ from latentjax.checks import (
 )
 from latentjax.collectives import all_gather_rows, device_mean, draw_rows
 from latentjax.metrics.discrete_information import discretize, mutual_information_matrix
-from latentjax.metrics.latent_correlation import total_correlation
+from latentjax.metrics.latent_correlation import centred, total_correlation
 
 __all__ = [
   "MutualInformations",
@@ -165,8 +165,8 @@ def mean_sampled_correlations(
   mean, log_scale = _checked(mean, log_scale)
   keep = _kept(where, mean)
   mean, log_scale = (all_gather_rows(array, axis_name) for array in (mean, log_scale))
-  centred = mean - jnp.mean(mean, axis=0)
-  covariance = jnp.matmul(centred.T, centred, precision="highest") / mean.shape[0]
+  shifted = centred(mean)
+  covariance = jnp.matmul(shifted.T, shifted, precision="highest") / mean.shape[0]
   noise = jnp.diag(jnp.mean(jnp.exp(2 * log_scale), axis=0))
   return TotalCorrelations(
     *(total_correlation(matrix, keep, 1e-6) for matrix in (covariance, covariance + noise))
@@ -201,8 +201,8 @@ def mean_sampled_information(
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
 
   Returns:
-    MutualInformations, the same on every device, float32 or wider; 0 if less than two latents count.
-    Detached.
+    MutualInformations, the same on every device, float32 or wider; 0 if less than two latents count, nan
+    if a traced number is not finite. Detached.
 
   Raises:
     TypeError: if an array is not floating point or num_bins no integer.
@@ -231,7 +231,8 @@ def mean_sampled_information(
     matrix = mutual_information_matrix(
       labels, labels, num_values=num_bins, num_other_values=num_bins
     )
-    return jnp.sum(jnp.where(pairs, matrix, 0)) / jnp.maximum(jnp.sum(pairs), 1)
+    zero = device_mean(jnp.sum(0 * z), axis_name)  # or nan
+    return jnp.sum(jnp.where(pairs, matrix, 0)) / jnp.maximum(jnp.sum(pairs), 1) + zero
 
   return MutualInformations(average(mean), average(mean + jnp.exp(log_scale) * noise))
 

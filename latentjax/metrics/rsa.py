@@ -72,7 +72,7 @@ def _dissimilarities(x: jax.Array, kind: str, axis_name: str | None) -> jax.Arra
   x = all_gather_rows(scaled(x, axis_name), axis_name)
   pairs = jnp.triu_indices(len(x), 1)
   if kind == "euclidean":
-    return safe_sqrt(squared_distances(x, x)[pairs])
+    return safe_sqrt(squared_distances(x, x, exact=True)[pairs])
   centred = x - jnp.mean(x, axis=1, keepdims=True)
   largest = jnp.max(jnp.abs(x), axis=1, keepdims=True)
   least = 4 * jnp.finfo(x.dtype).eps * largest

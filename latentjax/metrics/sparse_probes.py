@@ -154,13 +154,15 @@ def _proximal(
 ) -> jax.Array:
   """Weights (F, C) of the smallest mean loss plus thresholds (F, 1) times magnitudes."""
   product = lambda a, b: jnp.matmul(a, b, precision="highest")
-  moment = product(x.T, x) / len(x)
+  # Examples last: what runs over the few classes is then fast on a CPU.
+  x, target, present, threshold = x.T, one_hot.T, present[:, None], threshold.T
+  moment = product(x, x.T) / x.shape[1]
   size = 2 / jnp.linalg.eigvalsh(moment)[-1]  # half the moments bound the Hessian
 
   def step(state: tuple) -> tuple:
     w, ahead, age, _, count = state
-    probs = jax.nn.softmax(jnp.where(present, product(x, ahead), -jnp.inf))
-    gradient = product(x.T, probs - one_hot) / len(x)
+    probs = jax.nn.softmax(jnp.where(present, product(ahead, x), -jnp.inf), axis=0)
+    gradient = product(probs - target, x.T) / x.shape[1]
     new = soft(ahead - size * gradient, size * threshold)
     age = jnp.where(jnp.vdot(ahead - new, new - w) > 0, 0.0, age + 1)
     change = jnp.max(jnp.abs(new - w))
@@ -170,6 +172,6 @@ def _proximal(
     w, _, _, change, count = state
     return (change > 4 * jnp.finfo(w.dtype).eps * jnp.max(jnp.abs(w))) & (count < max_steps)
 
-  start = jnp.zeros((x.shape[1], one_hot.shape[1]), x.dtype)
+  start = jnp.zeros((len(target), len(x)), x.dtype)
   infinity = jnp.asarray(jnp.inf, x.dtype)
-  return jax.lax.while_loop(moves, step, (start, start, 0 * size, infinity, 0))[0]
+  return jax.lax.while_loop(moves, step, (start, start, 0 * size, infinity, 0))[0].T

@@ -16,7 +16,13 @@ from latentjax.checks import (
   wide_dtype,
 )
 from latentjax.metrics.dci import dci_scores
-from latentjax.metrics.probes import LinearProbe, check_finite, check_same_rows, ridge_probe
+from latentjax.metrics.probes import (
+  LinearProbe,
+  check_finite,
+  check_same_rows,
+  nan_unless_finite,
+  ridge_probe,
+)
 from latentjax.metrics.probes import standardised as standardised_columns
 from latentjax.metrics.sparse_probes import lasso_probe
 
@@ -84,7 +90,7 @@ def slot_probe(
     num_rounds: of matching and fitting, of each kind.
 
   Returns:
-    SlotProbe, float32 or wider. Detached.
+    SlotProbe, float32 or wider; its numbers are nan if a traced one is not finite. Detached.
 
   Raises:
     TypeError: if an array is not floating point.
@@ -136,10 +142,12 @@ def slot_probe(
   arranged = _arrange(z, permutation).reshape(rows, -1)
   flat, target = standardised_columns(arranged)[0], standardised_columns(y.reshape(rows, -1))[0]
   full = lasso_probe(flat, target, l1=l1)
-  rest = jnp.mean(jnp.square(target - flat @ full.weight - full.bias), axis=0)
+  guess = jnp.matmul(flat, full.weight, precision="highest") + full.bias
+  rest = jnp.mean(jnp.square(target - guess), axis=0)
   importance = jnp.abs(full.weight).reshape(num_slots, dim, num_objects, num_properties)
   # A property that never changes is standardised to 0, and explained.
-  return SlotProbe(importance, permutation, jnp.mean(1 - rest))
+  found = SlotProbe(importance, permutation, jnp.mean(1 - rest))
+  return nan_unless_finite(found, slots, objects)
 
 
 def structured_dci(

@@ -103,9 +103,8 @@ def _statistics(
 
   def row(inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     point, index = inputs
-    values = jnp.where(jnp.arange(num_rows) == index, 0, kernel(point))
     # About a constant, which cancels: sums of near-equal numbers would lose digits.
-    centred = jnp.where(jnp.arange(num_rows) == index, 0, values - level)
+    centred = jnp.where(jnp.arange(num_rows) == index, 0, kernel(point) - level)
     return jnp.sum(centred), jnp.matmul(members, centred, precision="highest")
 
   level = jnp.mean(kernel(pooled[0]))

@@ -62,7 +62,8 @@ def udr(
 
   Returns:
     UDR, float32 or wider. A pair in which a model has no informative latent has similarity 0, as has a
-    latent that correlates with nothing. Detached.
+    latent that correlates with nothing. A model whose traced codes are not finite scores nan, and the
+    medians of the others are without it. Detached.
 
   Raises:
     TypeError: if an array is not floating point.
@@ -110,6 +111,8 @@ def udr(
   pairs = jax.vmap(jax.vmap(_similarity, (0, None, 0)), (0, 0, None))(
     correlations, informative, informative
   )
+  finite = jnp.all(jnp.isfinite(jnp.asarray(codes)), axis=(1, 2))
+  pairs = jnp.where(finite[:, None] & finite, pairs, jnp.nan)
   off_diagonal = ~jnp.eye(num_models, dtype=bool)
   scores = jnp.nanmedian(jnp.where(off_diagonal, pairs, jnp.nan), axis=0)
   return UDR(scores, jnp.where(off_diagonal, pairs, 0), correlations)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from latentjax.checks import check_rank
 from latentjax.models.heads import LikelihoodHead, PosteriorHead, activation_fn, glorot
+from latentjax.models.strided import DoublingTranspose, HalvingConv
 
 __all__ = ["ConvDecoder", "ConvEncoder"]
 
@@ -36,7 +37,7 @@ class ConvEncoder(nn.Module):
     check_rank(4, x=x)
     act, h = activation_fn(self.activation), x
     for channels in self.channels:
-      h = act(nn.Conv(channels, (4, 4), strides=2, dtype=self.dtype, kernel_init=glorot)(h))
+      h = act(HalvingConv(channels, dtype=self.dtype)(h))
     h = h.reshape(h.shape[0], -1)
     h = act(nn.Dense(self.hidden, dtype=self.dtype, kernel_init=glorot)(h))
     return PosteriorHead(self.latent_dim, self.dtype)(h)
@@ -75,12 +76,6 @@ class ConvDecoder(nn.Module):
     h = act(nn.Dense(math.prod(grid), dtype=self.dtype, kernel_init=glorot)(h))
     h = h.reshape(z.shape[0], *grid)
     for channels in reversed(self.channels[:-1]):
-      h = act(self._double(channels)(h))
-    h = self._double(image_channels, use_bias=False)(h)[:, :height, :width]
+      h = act(DoublingTranspose(channels, dtype=self.dtype)(h))
+    h = DoublingTranspose(image_channels, use_bias=False, dtype=self.dtype)(h)[:, :height, :width]
     return LikelihoodHead(self.data_shape, self.likelihood, self.output_bias)(h)
-
-  def _double(self, channels: int, use_bias: bool = True) -> nn.ConvTranspose:
-    # A kernel size that the stride divides leaves no checkerboard.
-    return nn.ConvTranspose(
-      channels, (4, 4), strides=(2, 2), use_bias=use_bias, dtype=self.dtype, kernel_init=glorot
-    )

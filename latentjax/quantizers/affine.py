@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_positive_int, check_range, wide_dtype
+from latentjax.checks import check_float, check_positive_int, check_range, wide_dtype
 from latentjax.collectives import device_mean
 from latentjax.quantizers.vector import check_codebook
 
@@ -159,6 +159,7 @@ def affine_codebook(codebook: ArrayLike, state: AffineCodebook, *, eps: float = 
       in Vector Quantized Networks, 2023. arXiv:2305.08842
   """
   check_range(0.0, strict=True, eps=eps)
+  check_float(codebook=codebook)
   _, codebook = check_codebook(codebook, codebook)
   _check_width(codebook, state)
   codes = codebook.astype(wide_dtype(codebook, state.mean_z))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, wide_dtype
+from latentjax.checks import check_batch, check_range, wide_dtype
 from latentjax.losses.contrastive.normalize import l2_normalize
 from latentjax.quantizers import _bits
 from latentjax.quantizers.gradients import straight_through
@@ -125,7 +125,7 @@ def binary_spherical_entropy_loss(
     Zhao et al., Image and Video Tokenization with Binary Spherical Quantization, 2024.
       arXiv:2406.07548
   """
-  check_float(z=z)
+  check_batch(z=z)
   check_range(low=0.0, strict=True, temperature=temperature)
   u = l2_normalize(jnp.asarray(z, wide_dtype(z)))
   logits = 4 * u / (temperature * u.shape[-1] ** 0.5)

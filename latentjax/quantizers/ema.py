@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_positive_int, check_range, check_rank
 from latentjax.collectives import row_offset
-from latentjax.quantizers.vector import check_codebook, check_indices, check_not_empty
+from latentjax.quantizers.vector import check_codebook, check_indices
 
 __all__ = ["EMACodebook", "init_ema_codebook", "restart_codes", "update_ema_codebook"]
 
@@ -53,7 +53,6 @@ def init_ema_codebook(codebook: ArrayLike, *, count: float = 1.0) -> EMACodebook
   """
   check_float(codebook=codebook)
   check_rank(2, codebook=codebook)
-  check_not_empty(codebook)
   check_range(0.0, strict=True, count=count)
   codes = jnp.asarray(codebook, jnp.promote_types(jnp.result_type(codebook), jnp.float32))
   # A copy: a caller that donates the state must not lose the codebook.

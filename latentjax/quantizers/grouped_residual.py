@@ -9,7 +9,7 @@ from latentjax.quantizers import residual
 from latentjax.quantizers.gradients import straight_through
 from latentjax.quantizers.quantized import Quantized
 from latentjax.quantizers.residual import residual_quantize
-from latentjax.quantizers.vector import GradientFn, check_indices, check_not_empty
+from latentjax.quantizers.vector import GradientFn, check_indices
 
 __all__ = ["codes_from_indices", "grouped_residual_quantize"]
 
@@ -122,5 +122,4 @@ def codes_from_indices(indices: ArrayLike, codebooks: ArrayLike) -> jax.Array:
 def _as_codebooks(codebooks: ArrayLike) -> jax.Array:
   check_float(codebooks=codebooks)
   check_rank(4, codebooks=codebooks)
-  check_not_empty(codebooks, "codebooks")
   return jnp.asarray(codebooks)

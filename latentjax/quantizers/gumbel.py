@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from latentjax.checks import check_float, check_rank, wide_dtype
 from latentjax.densities import categorical, gumbel_softmax
 from latentjax.quantizers.quantized import Quantized
-from latentjax.quantizers.vector import check_not_empty, codes_from_indices
+from latentjax.quantizers.vector import codes_from_indices
 
 __all__ = ["codes_from_indices", "gumbel_mode", "gumbel_quantize"]
 
@@ -104,7 +104,6 @@ def gumbel_mode(logits: ArrayLike, codebook: ArrayLike) -> Quantized:
 def _check(logits: ArrayLike, codebook: ArrayLike) -> tuple[jax.Array, jax.Array]:
   check_float(logits=logits, codebook=codebook)
   check_rank(2, codebook=codebook)
-  check_not_empty(codebook)
   if jnp.ndim(logits) < 1 or jnp.shape(logits)[-1] != jnp.shape(codebook)[0]:
     raise ValueError(
       f"logits must have shape (..., {jnp.shape(codebook)[0]}), one for each code, "

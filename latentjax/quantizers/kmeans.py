@@ -5,10 +5,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
+  check_batch,
   check_choice,
-  check_float,
   check_positive_int,
-  check_rank,
   wide_dtype,
 )
 from latentjax.quantizers._nearest import nearest_rows
@@ -68,14 +67,13 @@ def kmeans(
     Lloyd, Least Squares Quantization in PCM, 1982.
     Arthur & Vassilvitskii, k-means++: The Advantages of Careful Seeding, 2007.
   """
-  check_float(x=x)
+  check_batch(x=x)
   x = jnp.asarray(x)
   if x.ndim < 2:
     raise ValueError(f"x must be vectors (..., D), got shape {x.shape}")
   check_positive_int(num_codes=num_codes, num_steps=num_steps)
   check_choice(("random", "plus_plus"), init=init)
   rows = jax.lax.stop_gradient(x).reshape(-1, x.shape[-1]).astype(wide_dtype(x))
-  check_rank(2, x=rows)
   total = rows.shape[0] * (1 if axis_name is None else jax.lax.axis_size(axis_name))
   if total < num_codes:
     raise ValueError(f"x must have at least num_codes = {num_codes} vectors, got {total}")

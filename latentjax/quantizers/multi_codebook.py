@@ -9,7 +9,7 @@ from latentjax.densities import gumbel_softmax
 from latentjax.quantizers import product
 from latentjax.quantizers.gradients import straight_through
 from latentjax.quantizers.quantized import Quantized
-from latentjax.quantizers.vector import GradientFn, check_indices, check_not_empty
+from latentjax.quantizers.vector import GradientFn, check_indices
 
 __all__ = [
   "codes_from_indices",
@@ -53,7 +53,6 @@ def multi_codebook_logits(
   """
   check_float(z=z, codebooks=codebooks, scale=scale)
   check_rank(3, codebooks=codebooks)
-  check_not_empty(codebooks)
   if jnp.shape(scale) not in ((), jnp.shape(codebooks)[:1]):
     raise ValueError(
       f"scale must be a number or of shape {jnp.shape(codebooks)[:1]}, got {jnp.shape(scale)}"
@@ -230,7 +229,6 @@ def codes_from_indices(indices: ArrayLike, codebooks: ArrayLike) -> jax.Array:
 def _as_codebooks(codebooks: ArrayLike) -> jax.Array:
   check_float(codebooks=codebooks)
   check_rank(4, codebooks=codebooks)
-  check_not_empty(codebooks)
   return jnp.asarray(codebooks)
 
 

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float
+from latentjax.checks import check_float, check_not_empty
 from latentjax.quantizers import vector
 from latentjax.quantizers.gradients import straight_through
 from latentjax.quantizers.quantized import Quantized
-from latentjax.quantizers.vector import GradientFn, check_indices, check_not_empty, vector_quantize
+from latentjax.quantizers.vector import GradientFn, check_indices, vector_quantize
 
 __all__ = ["codes_from_indices", "product_quantize"]
 
@@ -122,7 +122,7 @@ def _as_codebooks(codebooks: ArrayLike) -> jax.Array:
     raise ValueError(
       f"codebooks must have shape (M, N, D / M) or (N, D / M), got shape {jnp.shape(codebooks)}"
     )
-  check_not_empty(codebooks, "codebooks")
+  check_not_empty(codebooks=codebooks)
   return jnp.asarray(codebooks)
 
 

@@ -8,7 +8,7 @@ from latentjax.checks import check_float, check_range, check_rank, wide_dtype
 from latentjax.collectives import device_mean
 from latentjax.losses.contrastive import l2_normalize
 from latentjax.quantizers._blocks import count_blocks, cut
-from latentjax.quantizers.vector import check_codebook, check_not_empty
+from latentjax.quantizers.vector import check_codebook
 
 __all__ = ["diversity_loss", "orthogonal_loss"]
 
@@ -45,7 +45,6 @@ def orthogonal_loss(codebook: ArrayLike) -> jax.Array:
   """
   check_float(codebook=codebook)
   check_rank(2, codebook=codebook)
-  check_not_empty(codebook)
   unit = l2_normalize(jnp.asarray(codebook, wide_dtype(codebook)))
   num_codes, dim = unit.shape
   norms = jnp.sum(jnp.square(unit), axis=1)  # 1, or 0 for zeros

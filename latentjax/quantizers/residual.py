@@ -18,7 +18,6 @@ from latentjax.quantizers.quantized import Quantized
 from latentjax.quantizers.vector import (
   GradientFn,
   check_indices,
-  check_not_empty,
   nearest_code,
   pull_loss,
 )
@@ -209,7 +208,6 @@ def check_level_codebooks(codebooks: ArrayLike) -> jax.Array:
   """Codebooks (L, N, D), as an array."""
   check_float(codebooks=codebooks)
   check_rank(3, codebooks=codebooks)
-  check_not_empty(codebooks, "codebooks")
   return jnp.asarray(codebooks)
 
 

@@ -136,7 +136,6 @@ def codes_from_indices(indices: ArrayLike, codebook: ArrayLike, weight: ArrayLik
 def _map(codebook: ArrayLike, weight: ArrayLike) -> jax.Array:
   check_float(codebook=codebook, weight=weight)
   check_rank(2, codebook=codebook, weight=weight)
-  vector.check_not_empty(codebook)
   if jnp.shape(codebook)[1] != jnp.shape(weight)[0]:
     raise ValueError(
       f"weight must have shape ({jnp.shape(codebook)[1]}, D), one row for each column of the "

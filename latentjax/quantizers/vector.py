@@ -123,7 +123,6 @@ def codes_from_indices(indices: ArrayLike, codebook: ArrayLike) -> jax.Array:
   """
   check_float(codebook=codebook)
   check_rank(2, codebook=codebook)
-  check_not_empty(codebook)
   indices = check_indices(indices)
   codebook = jnp.asarray(codebook)
   # Negative indices would count from the end.
@@ -144,7 +143,6 @@ def check_codebook(z: ArrayLike, codebook: ArrayLike) -> tuple[jax.Array, jax.Ar
   """Vectors (..., D) and a codebook (N, D), as arrays."""
   check_float(z=z, codebook=codebook)
   check_rank(2, codebook=codebook)
-  check_not_empty(codebook)
   z, codebook = jnp.asarray(z), jnp.asarray(codebook)
   if z.ndim < 1 or z.shape[-1] != codebook.shape[1]:
     raise ValueError(
@@ -152,11 +150,6 @@ def check_codebook(z: ArrayLike, codebook: ArrayLike) -> tuple[jax.Array, jax.Ar
       f"got shape {z.shape}"
     )
   return z, codebook
-
-
-def check_not_empty(codebook: ArrayLike, name: str = "codebook") -> None:
-  if 0 in jnp.shape(codebook):
-    raise ValueError(f"{name} must not be empty, got shape {jnp.shape(codebook)}")
 
 
 def check_indices(indices: ArrayLike) -> jax.Array:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -26,6 +27,7 @@ def make_call(
   stacked: bool,
   per_device: bool,
   unroll: bool,
+  abstract: bool = False,
 ) -> Call:
   """Compile `call(state, keys, resident, xs) -> (state, metrics)`, one step per leading entry of xs.
 
@@ -39,6 +41,8 @@ def make_call(
     stacked: whether there is a leading axis of replicas, over which the step is mapped.
     per_device: `pmap` instead of `jit`.
     unroll: write the steps out instead of looping.
+    abstract: make the call for devices that need not be there, to be lowered and compiled alone. What
+      `pmap` does is then `jit` of `shard_map`, which takes global arrays.
 
   Returns:
     The call; its metrics have a leading axis of steps.
@@ -55,8 +59,11 @@ def make_call(
       return state, jax.tree.map(lambda m: m[None], metrics)
     return jax.lax.scan(body, state, xs, unroll=num_steps if unroll else 1)
 
-  replicated = NamedSharding(mesh, P())
-  if per_device:
+  replicated, rows = NamedSharding(mesh, P()), batch_sharding(mesh, stacked=stacked)
+  if per_device and abstract:
+    specs = (P(), P(), P(), rows.spec)
+    call = jax.shard_map(call, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)
+  elif per_device:
     # pmean has made state and metrics equal everywhere: one copy goes in and comes out, not a stack.
     mapped = jax.pmap(
       call, axis_name=DATA_AXIS, in_axes=(None, None, None, 0), out_axes=None, donate_argnums=0
@@ -71,7 +78,7 @@ def make_call(
     return call_and_join
   return jax.jit(
     call,
-    in_shardings=(shardings, None, replicated, batch_sharding(mesh, stacked=stacked)),
+    in_shardings=(shardings, None, replicated, rows),
     out_shardings=(shardings, replicated),
     donate_argnums=0,
   )
@@ -84,9 +91,22 @@ def _join_processes(sharding: NamedSharding, x: jax.Array) -> jax.Array:
 
 
 def has_convolution(fn: Callable[..., Any], *args: Any) -> bool:
-  """Whether a function convolves when traced on these arguments (arrays or their shapes)."""
+  """Whether a function of these arguments (arrays or shapes) convolves on JAX's default backend."""
   traced = jax.make_jaxpr(fn, axis_env=[(DATA_AXIS, 1)])(*args)
-  return "conv_general_dilated" in str(traced)
+  return _convolves(traced.jaxpr, jax.default_backend())
+
+
+def _convolves(jaxpr: Any, backend: str) -> bool:
+  """Whether there is a convolution in it, or in what it calls; of a choice by platform, in the backend's."""
+  for equation in jaxpr.eqns:
+    if equation.primitive.name == "conv_general_dilated":
+      return True
+    called = list(jaxprs_in_params(equation.params))
+    if platforms := equation.params.get("branches_platforms"):
+      called = [next(b for p, b in zip(platforms, called) if p is None or backend in p)]
+    if any(_convolves(inner, backend) for inner in called):
+      return True
+  return False
 
 
 def default_fusion(backend: str, *, convolution: bool, resident: bool) -> tuple[int, bool]:

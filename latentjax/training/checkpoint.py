@@ -1,4 +1,4 @@
-"""Checkpoints: Orbax writes them in the background; a fingerprint of every array proves them on reading.
+"""Checkpoints: Orbax writes them in the background; fingerprints of what they hold prove them on reading.
 
 A checkpoint is a directory `checkpoints/STEP` with the train state and a JSON object beside it. Orbax
 writes under a temporary name and renames at the end, so a killed run leaves no half checkpoint
@@ -7,14 +7,19 @@ under a final name. What it does not notice is damage done later; the fingerprin
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
@@ -25,7 +30,7 @@ _TEMPORARY = ".orbax-checkpoint-tmp"
 
 
 class CheckpointError(RuntimeError):
-  """No checkpoint of a directory that has some can be read."""
+  """No checkpoint of a directory that has some can be read, or a new one cannot be written."""
 
 
 class CheckpointMismatch(CheckpointError):
@@ -93,13 +98,58 @@ def save(manager: ocp.CheckpointManager, step: int, state: PyTree, meta: dict[st
     step: its number; a checkpoint of that number is never overwritten.
     state: tree of arrays without typed keys.
     meta: JSON object to keep beside it.
+
+  Raises:
+    CheckpointError: if the checkpoint before it could not be written.
   """
   prints = [int(p) for p in jax.device_get(fingerprints(state))]
+  meta = {**meta, "structure": _structure(state), "fingerprints": prints}
   args = ocp.args.Composite(
     state=ocp.args.StandardSave(state),
-    meta=ocp.args.JsonSave({**meta, "structure": _structure(state), "fingerprints": prints}),
+    meta=ocp.args.JsonSave({**meta, "digest": _digest(meta)}),
   )
-  manager.save(step, args=args, force=True)
+  with _writing(manager):
+    manager.save(step, args=args, force=True)
+
+
+def finish(manager: ocp.CheckpointManager) -> None:
+  """Wait until what `save` started is on disk.
+
+  Raises:
+    CheckpointError: if it could not be written.
+  """
+  with _writing(manager):
+    manager.wait_until_finished()
+
+
+def close(manager: ocp.CheckpointManager) -> None:
+  """`finish`, and give back the threads."""
+  with _writing(manager):
+    manager.close()
+
+
+@contextmanager
+def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
+  """Where the background reports that it failed, as OSError or, from TensorStore, ValueError."""
+  try:
+    yield
+  except (OSError, ValueError) as error:
+    steps = [int(p.name) for p in Path(manager.directory).iterdir() if p.name.isdecimal()]
+    last = f"step {max(steps)} is the last one there" if steps else "there is none yet"
+    raise CheckpointError(
+      f"a checkpoint could not be written to {manager.directory} ({_first_line(error)}); {last}. "
+      "Started again, with room to write, the run goes on from there"
+    ) from error
+
+
+def _first_line(error: Exception) -> str:
+  line = (str(error).strip() or type(error).__name__).splitlines()[0]
+  line = line.partition(" [")[0]  # where TensorStore begins a page about itself
+  return line if len(line) <= 400 else f"{line[:200]} ... {line[-200:]}"
+
+
+def _digest(meta: dict[str, Any]) -> str:
+  return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def _structure(state: PyTree) -> dict[str, str]:
@@ -109,7 +159,29 @@ def _structure(state: PyTree) -> dict[str, str]:
 
 
 def _restore(manager: ocp.CheckpointManager, step: int, abstract_state: PyTree) -> Restored:
+  """Read a checkpoint and prove it; over several processes all read it or all raise."""
+  error = None
+  try:
+    state, meta = _read(manager, step, abstract_state)
+  except (CheckpointMismatch, MemoryError, jax.errors.JaxRuntimeError):
+    raise
+  except Exception as cause:  # what a reader raises depends on which byte is damaged
+    error = cause
+  if not _all_processes(error is None):  # before the fingerprints, which wait for all of them
+    raise ValueError("another process cannot read it") if error is None else error
+  prints = [int(p) for p in jax.device_get(fingerprints(state))]
+  if not _all_processes(prints == meta.pop("fingerprints")):
+    raise ValueError("its arrays are not the ones that were saved")
+  return Restored(step, state, meta)
+
+
+def _read(
+  manager: ocp.CheckpointManager, step: int, abstract_state: PyTree
+) -> tuple[PyTree, dict[str, Any]]:
   meta = dict(manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore())).meta)
+  digest = meta.pop("digest", None)  # which older checkpoints lack
+  if digest is not None and digest != _digest(meta):
+    raise ValueError("its JSON object is not the one that was saved")
   saved, wanted = meta.pop("structure"), _structure(abstract_state)
   if saved != wanted:
     names = [k for k in sorted(saved | wanted) if saved.get(k) != wanted.get(k)]
@@ -119,10 +191,14 @@ def _restore(manager: ocp.CheckpointManager, step: int, abstract_state: PyTree) 
       + "\n".join(lines[:20])
     )
   args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract_state))
-  state = manager.restore(step, args=args).state
-  if [int(p) for p in jax.device_get(fingerprints(state))] != meta.pop("fingerprints"):
-    raise ValueError("its arrays are not the ones that were saved")
-  return Restored(step, state, meta)
+  return manager.restore(step, args=args).state, meta
+
+
+def _all_processes(mine: bool) -> bool:
+  """Whether it is so in every process."""
+  if jax.process_count() == 1:
+    return mine
+  return bool(np.all(multihost_utils.process_allgather(np.array(mine))))
 
 
 def restore_latest(manager: ocp.CheckpointManager, abstract_state: PyTree) -> Restored | None:
@@ -146,10 +222,13 @@ def restore_latest(manager: ocp.CheckpointManager, abstract_state: PyTree) -> Re
   for step in sorted(manager.all_steps(), reverse=True):
     try:
       restored = _restore(manager, step, abstract_state)
-    except (ValueError, KeyError, TypeError, OSError) as error:
-      reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    except (CheckpointMismatch, MemoryError, jax.errors.JaxRuntimeError):
+      raise
+    except Exception as error:
       path = Path(manager.directory) / str(step)
-      logger.warning("damaged checkpoint %s; trying the one before it. Cause: %s", path, reason)
+      logger.warning(
+        "damaged checkpoint %s; trying the one before it. Cause: %s", path, _first_line(error)
+      )
       damaged.append(step)
     else:
       _set_aside(manager, damaged)

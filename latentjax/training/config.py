@@ -31,6 +31,8 @@ class TrainConfig:
   """Independent replicas trained at once, with seeds seed, seed + 1, ..."""
   accumulate: int = 1
   """Micro-batches that a batch is split into, to save memory."""
+  remat: Literal["none", "dots", "dots_without_batch"] = free("none")
+  """What the backward pass makes again to save memory; see `make_train_step`."""
   ema_decay: float | None = None
   """Decay of the moving average of the parameters; None for none."""
   grad_norm: bool = False
@@ -39,10 +41,12 @@ class TrainConfig:
   """Steps between evaluations; None: only at the end."""
   parallel: Literal["jit", "pmap"] = free("jit")
   """One program over a mesh of devices, or one program per device."""
-  sharding: Literal["replicated", "fsdp"] = free("replicated")
-  """Parameters on every device, or split over them."""
+  sharding: Literal["replicated", "fsdp", "optimizer"] = free("replicated")
+  """Parameters on every device, or split over them; or the optimiser's state and the average alone split."""
   shards: int | None = free(None)
-  """With fsdp, devices over which parameters are split, alike in every group of so many; None: all."""
+  """Devices over which arrays are split by `sharding`, alike in every group of so many; None: all."""
+  tensor: int = free(1)
+  """Neighbouring devices that share every layer and the same rows, on top of `sharding`."""
   fused_steps: int | None = free(None)
   """Steps per call of the compiled program; None: by backend and network."""
   unroll: bool | None = free(None)
@@ -62,6 +66,7 @@ class TrainConfig:
       "batch_size",
       "seeds",
       "accumulate",
+      "tensor",
       "checkpoint_every",
       "keep_checkpoints",
     ):
@@ -70,14 +75,15 @@ class TrainConfig:
     for name in ("fused_steps", "eval_every"):
       if getattr(self, name) is not None and getattr(self, name) < 1:
         raise ValueError(f"{name}: got {getattr(self, name)}, wanted at least 1, or None")
-    if self.parallel == "pmap" and self.sharding != "replicated":
+    if self.parallel == "pmap" and (self.sharding != "replicated" or self.tensor > 1):
       raise ValueError(
-        f"sharding: got {self.sharding!r} with parallel='pmap', which keeps the parameters on every "
-        "device; wanted 'replicated', or parallel='jit'"
+        f"sharding: got {self.sharding!r} and tensor={self.tensor} with parallel='pmap', which keeps "
+        "the parameters on every device; wanted 'replicated' and 1, or parallel='jit'"
       )
-
-    if self.shards is not None and self.sharding != "fsdp":
-      raise ValueError(f"shards: got {self.shards} without sharding='fsdp', wanted None")
+    if self.shards is not None and self.sharding == "replicated":
+      raise ValueError(
+        f"shards: got {self.shards} without sharding='fsdp' or 'optimizer', wanted None"
+      )
 
   @property
   def axis_name(self) -> str | None:

@@ -114,19 +114,30 @@ def make_feed(
     by_seed = [indices(seed, step, num_steps) for seed in seeds]
     return place(np.stack(by_seed, axis=1) if stacked else by_seed[0], put_global)
 
-  def gather(arrays: PyTree, x: jax.Array) -> PyTree:
-    # Rows lie flat: XLA gathers a row of (784,) faster than one of (28, 28, 1).
-    rows = {k: a.at[x].get(mode="promise_in_bounds") for k, a in arrays.items()}
-    return {k: r.reshape(*x.shape, *dataset.features[k][0]) for k, r in rows.items()}
-
   assert dataset.arrays is not None
   replicated = NamedSharding(mesh, P())
   arrays = {
     k: put_global(np.asarray(v).reshape(len(v), -1), replicated) for k, v in dataset.arrays.items()
   }
   return Feed(
-    arrays, take_indices, gather, lambda step: {"step": step, **order}, check, lambda: None
+    arrays,
+    take_indices,
+    gather_rows(dataset),
+    lambda step: {"step": step, **order},
+    check,
+    lambda: None,
   )
+
+
+def gather_rows(dataset: data.Dataset) -> Callable[[PyTree, jax.Array], PyTree]:
+  """Function that makes a batch on the device from resident arrays and indices."""
+
+  def gather(arrays: PyTree, x: jax.Array) -> PyTree:
+    # Rows lie flat: XLA gathers a row of (784,) faster than one of (28, 28, 1).
+    rows = {k: a.at[x].get(mode="promise_in_bounds") for k, a in arrays.items()}
+    return {k: r.reshape(*x.shape, *dataset.features[k][0]) for k, r in rows.items()}
+
+  return gather
 
 
 def check_batch_size(batch_size: int, mesh: Mesh, accumulate: int) -> None:

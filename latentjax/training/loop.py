@@ -25,21 +25,19 @@ from latentjax.training import checkpoint, workdir
 from latentjax.training.call import Call, default_fusion, has_convolution, make_call
 from latentjax.training.clock import Clock
 from latentjax.training.config import TrainConfig
-from latentjax.training.feed import Feed, check_batch_size, make_feed
+from latentjax.training.feed import Feed, make_feed
 from latentjax.training.interrupt import stop_request
-from latentjax.training.mesh import Rules, make_mesh, put_global, state_shardings
+from latentjax.training.mesh import Rules, put_global, state_shardings
+from latentjax.training.program import InitFn, initializer, make_step, run_mesh
 from latentjax.training.step import (
   Metrics,
   Objective,
   TrainState,
   TrainStep,
-  init_train_state,
-  make_train_step,
 )
 from latentjax.training.workdir import MetricsLog
 
 PyTree = Any
-InitFn = Callable[[jax.Array], tuple[PyTree, PyTree]]
 EvalFn = Callable[[TrainState], Mapping[str, Any]]
 
 
@@ -107,8 +105,10 @@ def train(
 
   Raises:
     ValueError: if the config does not fit the devices or the data.
-    WorkdirError: if the folder belongs to another run or is in use; nothing is changed then.
-    CheckpointError: if there are checkpoints and none can be read; nothing is changed then.
+    WorkdirError: if the folder belongs to another run or is in use, nothing is changed then; or if it
+      cannot be written.
+    CheckpointError: if there are checkpoints and none can be read, nothing is changed then; or if one
+      cannot be written, because the disk is full, say.
     NonFiniteError: naming the step, the metric and the last good checkpoint.
     Preempted: after SIGTERM, once the state is saved.
   """
@@ -160,34 +160,23 @@ def _prepare(
   progress: bool,
 ) -> _Run:
   """Check everything, take the folder, restore or initialise; what is opened goes on the stack."""
-  # Under pmap the devices share the rows of every replica; under jit they first share the replicas.
-  replicas = 1 if config.parallel == "pmap" else config.seeds
-  mesh = make_mesh(num_replicas=replicas, shards=config.shards)
-  check_batch_size(config.batch_size, mesh, config.accumulate)
-  train_step = make_train_step(
-    objective,
-    optimizer,
-    transform=transform,
-    accumulate=config.accumulate,
-    ema_decay=config.ema_decay,
-    grad_norm=config.grad_norm,
-    axis_name=config.axis_name,
-    unroll=jax.default_backend() == "cpu",
+  mesh = run_mesh(config)
+  train_step = make_step(
+    objective, optimizer, config, transform=transform, backend=jax.default_backend()
   )
   main = jax.process_index() == 0
   if main:
-    folder.mkdir(parents=True, exist_ok=True)
     stack.enter_context(workdir.lock(folder))
     about = {"versions": versions(), "flags": dataclasses.asdict(config)}
     workdir.claim(folder, {"name": name, **config.identity()}, about)
 
-  keys, init = _initializer(init_fn, optimizer, config)
+  keys, init = initializer(init_fn, optimizer, config)
   abstract = jax.eval_shape(init, keys)
   shardings = state_shardings(
     abstract, mesh, rules=rules or config.sharding, stacked=config.stacked
   )
   manager = checkpoint.open_checkpoints(folder / "checkpoints", keep=config.keep_checkpoints)
-  stack.callback(manager.close)
+  stack.callback(checkpoint.close, manager)
   found = checkpoint.restore_latest(manager, _saved(abstract, shardings, keys, mesh))
   start = 0 if found is None else found.step
   feed = make_feed(dataset, mesh, config, start_step=start)
@@ -234,10 +223,10 @@ def _advance(run: _Run, config: TrainConfig, evaluate: EvalFn | None) -> TrainRe
       meta = {"feed": run.feed.state(last), "versions": versions()}
       checkpoint.save(run.manager, last, {"train": state, "key": run.key_data}, meta)
     if stopping:
-      run.manager.wait_until_finished()
+      checkpoint.finish(run.manager)
       raise Preempted(0)
   clock.pause(state)
-  run.manager.wait_until_finished()
+  checkpoint.finish(run.manager)
   examples = clock.steps * config.batch_size * config.seeds
   return TrainResult(
     state,
@@ -264,23 +253,6 @@ def versions() -> dict[str, str]:
   packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
   own = {"python": platform.python_version(), "latentjax": latentjax.__version__}
   return own | {p: version(p) for p in packages}
-
-
-def _initializer(
-  init_fn: InitFn, optimizer: optax.GradientTransformation, config: TrainConfig
-) -> tuple[jax.Array, Callable[[jax.Array], TrainState]]:
-  """Key or keys of the run, and what makes the first state from them."""
-
-  def init(key: jax.Array) -> TrainState:
-    # The steps' keys are fold_in(key, step), step < 2**31: this one is none of them.
-    params, model_state = init_fn(jax.random.fold_in(key, 2**32 - 1))
-    ema = config.ema_decay is not None
-    return init_train_state(params, optimizer, model_state=model_state, ema=ema)
-
-  if not config.stacked:
-    return jax.random.key(config.seed), init
-  seeds = range(config.seed, config.seed + config.seeds)
-  return jnp.stack([jax.random.key(s) for s in seeds]), jax.vmap(init)
 
 
 def _saved(abstract: PyTree, shardings: PyTree, keys: jax.Array, mesh: Mesh) -> PyTree:
@@ -373,7 +345,7 @@ def _finite_arrays(state: PyTree) -> PyTree:
 
 
 def _non_finite(step: int, what: str, manager: ocp.CheckpointManager) -> NonFiniteError:
-  manager.wait_until_finished()
+  checkpoint.finish(manager)
   good = manager.latest_step()
   where = f"{manager.directory}/{good}" if good is not None else "none was saved yet"
   return NonFiniteError(f"step {step}: {what}. Last good checkpoint: {where}")

@@ -16,6 +16,12 @@ Metrics = dict[str, jax.Array]
 Objective = Callable[[PyTree, PyTree, jax.Array, PyTree], tuple[jax.Array, tuple[PyTree, Metrics]]]
 TrainStep = Callable[["TrainState", jax.Array, PyTree], tuple["TrainState", Metrics]]
 
+REMAT = {
+  "none": None,
+  "dots": jax.checkpoint_policies.dots_saveable,
+  "dots_without_batch": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
 
 class TrainState(NamedTuple):
   """Everything that changes from step to step, and all that a checkpoint has to hold of a model.
@@ -58,6 +64,7 @@ def make_train_step(
   *,
   transform: Callable[[jax.Array, PyTree], PyTree] | None = None,
   accumulate: int = 1,
+  remat: str = "none",
   ema_decay: float | None = None,
   grad_norm: bool = False,
   axis_name: str | None = None,
@@ -74,6 +81,9 @@ def make_train_step(
       key of its own for each row of the global batch.
     accumulate: number of micro-batches that a batch is split into. Gradients, metrics and loss are their
       means; a batch-coupled loss then sees one micro-batch at a time.
+    remat: what the backward pass makes again instead of keeping: "none"; "dots", all but the results of
+      matrix products and convolutions; "dots_without_batch", of products those with a batch axis too,
+      such as attention's. A network that rematerialises its blocks does so in any case.
     ema_decay: decay of the moving average of the parameters; None for no average.
     grad_norm: add the gradient's global norm, before clipping, to the metrics. It reads every
       gradient once more, 5 to 10 % of the step of a small network on CPU.
@@ -87,6 +97,10 @@ def make_train_step(
   """
   if accumulate < 1:
     raise ValueError(f"accumulate: got {accumulate}, wanted a positive number of micro-batches")
+  if remat not in REMAT:
+    raise ValueError(f"remat: got {remat!r}, wanted one of {', '.join(REMAT)}")
+  if REMAT[remat] is not None:
+    objective = jax.checkpoint(objective, policy=REMAT[remat])
   if ema_decay is not None and not 0.0 <= ema_decay < 1.0:
     raise ValueError(f"ema_decay: got {ema_decay}, wanted a number in [0, 1) or None")
 

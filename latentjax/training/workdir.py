@@ -4,38 +4,61 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+logger = logging.getLogger(__name__)
+
 
 class WorkdirError(RuntimeError):
-  """The folder belongs to another run, or another process is using it."""
+  """The folder belongs to another run, another process is using it, or it cannot be written."""
+
+
+@contextmanager
+def _writing(workdir: Path) -> Iterator[None]:
+  try:
+    yield
+  except OSError as error:
+    raise WorkdirError(
+      f"workdir {workdir} cannot be written ({error.strerror}: {error.filename or 'metrics.jsonl'}). "
+      "Make room, or take another --workdir"
+    ) from error
 
 
 def write_atomically(path: Path, text: str) -> None:
   """Write a file so that a reader sees the old text or the new one, and never half of it."""
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  with temporary.open("w") as f:
-    f.write(text)
-    f.flush()
-    os.fsync(f.fileno())
-  temporary.replace(path)
+  try:
+    with temporary.open("w") as f:
+      f.write(text)
+      f.flush()
+      os.fsync(f.fileno())
+    temporary.replace(path)
+  except OSError:
+    temporary.unlink(missing_ok=True)
+    raise
 
 
 def lock(workdir: Path) -> IO[str]:
-  """Hold the folder until the returned file is closed or the process ends, however it ends.
+  """Make the folder, and hold it until the returned file is closed or the process ends, however it ends.
 
   Raises:
-    WorkdirError: if a running process holds it.
+    WorkdirError: if a running process holds it, or it cannot be written.
   """
-  handle = (workdir / ".lock").open("a")
+  with _writing(workdir):
+    workdir.mkdir(parents=True, exist_ok=True)
+    handle = (workdir / ".lock").open("a")
   try:
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except OSError:
+  except BlockingIOError:
     handle.close()
     raise WorkdirError(f"workdir {workdir}: another run is using it right now") from None
+  for left_over in workdir.glob(".*.tmp"):  # of a process killed while writing
+    left_over.unlink(missing_ok=True)
   return handle
 
 
@@ -51,7 +74,6 @@ def claim(workdir: Path, config: Mapping[str, Any], about: Mapping[str, Any]) ->
     WorkdirError: if the folder belongs to a run with another config (the difference is shown), or
       holds checkpoints of nobody knows what. Nothing is changed then.
   """
-  workdir.mkdir(parents=True, exist_ok=True)
   path = workdir / "config.json"
   wanted = json.loads(json.dumps(config))  # tuples become lists, as they will be when read back
   if not path.exists():
@@ -59,9 +81,11 @@ def claim(workdir: Path, config: Mapping[str, Any], about: Mapping[str, Any]) ->
       raise WorkdirError(
         f"workdir {workdir}: it holds checkpoints but no config.json; take another"
       )
-    write_atomically(
-      path, json.dumps({"config": wanted, "about": about}, indent=2, default=str) + "\n"
-    )
+    with _writing(workdir):
+      workdir.mkdir(parents=True, exist_ok=True)
+      write_atomically(
+        path, json.dumps({"config": wanted, "about": about}, indent=2, default=str) + "\n"
+      )
     return
   try:
     found = json.loads(path.read_text())["config"]
@@ -95,30 +119,35 @@ class MetricsLog:
     if not enabled:
       return
     kept = [line for line in read_lines(self.path) if line["step"] <= step]
-    write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-    self._file = self.path.open("a")
+    with _writing(workdir):
+      write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+      self._file = self.path.open("a")
 
   def write(self, step: int, metrics: Mapping[str, Any]) -> None:
     """Append one line; it is with the operating system when this returns."""
     if self._file is not None:
-      self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-      self._file.flush()
+      with _writing(self.path.parent):
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._file.flush()
 
   def close(self) -> None:
     """Close the file, its content safe on disk."""
     if self._file is not None:
-      os.fsync(self._file.fileno())
-      self._file.close()
+      with _writing(self.path.parent):
+        os.fsync(self._file.fileno())
+        self._file.close()
       self._file = None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-  """Lines of a metrics log; a last line cut off by a kill is left out."""
+  """Lines of a metrics log; a last line cut off by a kill is left out, a damaged one reported."""
   lines: list[dict[str, Any]] = []
-  if path.exists():
-    for text in path.read_text().splitlines():
-      try:
-        lines.append(json.loads(text))
-      except ValueError:
-        break
+  texts = path.read_bytes().splitlines() if path.exists() else []
+  for number, text in enumerate(texts, 1):
+    try:
+      line = json.loads(text)
+      lines.append({"step": int(line["step"]), **line})
+    except (ValueError, TypeError, KeyError):
+      if number < len(texts):
+        logger.warning("%s: line %d is damaged and left out", path, number)
   return lines

@@ -47,6 +47,7 @@ def soft_minimum(costs: jax.Array, epsilon: ArrayLike) -> jax.Array:
 def self_potential(costs: jax.Array, epsilon: float, num_iterations: int) -> jax.Array:
   """Potential of the transport of a set to itself, shape (B, S), for its own costs (B, S, S)."""
 
+  @jax.checkpoint  # or the gradient would hold the plans of all iterations
   def iterate(potential: jax.Array, _: None) -> tuple[jax.Array, None]:
     # Half-way steps converge fast.
     return 0.5 * (potential + soft_minimum(costs - potential[:, None], epsilon)), None

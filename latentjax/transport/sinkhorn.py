@@ -73,6 +73,7 @@ def _dual_value(costs: jax.Array, epsilon: float, num_iterations: int) -> jax.Ar
   """Dual value after some iterations, for costs (B, S, R); a lower bound that rises to the optimum."""
   transposed = jnp.swapaxes(costs, 1, 2)
 
+  @jax.checkpoint  # or the gradient would hold the plans of all iterations
   def iterate(f: jax.Array, _: None) -> tuple[jax.Array, None]:
     g = soft_minimum(transposed - f[:, None], epsilon)
     return soft_minimum(costs - g[:, None], epsilon), None

@@ -62,10 +62,8 @@ def sliced_wasserstein_distance(
   check_positive_int(num_projections=num_projections)
   check_range(1.0, order=order)
   shapes = jnp.shape(x), jnp.shape(y)
-  if shapes[0][1] != shapes[1][1] or 0 in (*shapes[0], *shapes[1]):
-    raise ValueError(
-      f"x and y must have the same width and at least one row, got {shapes[0]} and {shapes[1]}"
-    )
+  if shapes[0][1] != shapes[1][1]:
+    raise ValueError(f"x and y must have the same width, got {shapes[0]} and {shapes[1]}")
   dtype = wide_dtype(x, y)
   directions = jax.random.normal(key, (shapes[0][1], num_projections), dtype)
   directions /= jnp.linalg.norm(directions, axis=0)

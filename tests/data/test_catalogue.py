@@ -210,13 +210,31 @@ def test_tfrecord_says_how_to_convert(toy_dir, tmp_path):
   ) in str(caught.value)
 
 
-def test_missing_shard_is_named(toy_dir, tmp_path):
+def remove(shard):
+  shard.unlink()
+
+
+def cut(shard):
+  shard.write_bytes(shard.read_bytes()[:-100])
+
+
+def flip_bit(shard):
+  content = bytearray(shard.read_bytes())
+  content[120] ^= 4  # in the first record
+  shard.write_bytes(content)
+
+
+@pytest.mark.parametrize("memory_limit", [None, 0])
+@pytest.mark.parametrize("damage", [remove, cut, flip_bit])
+def test_damaged_or_missing_shard(damage, memory_limit, toy_dir, tmp_path):
   shutil.copytree(toy_dir, tmp_path / "copy")
   (shard,) = (tmp_path / "copy").glob("**/*array_record-*")
-  shard.unlink()
-  with pytest.raises(Exception, match=shard.name), warnings.catch_warnings():
+  damage(shard)
+  says = rf"cannot read split 'train' of {shard.parent}: .*prepare the data set again"
+  with pytest.raises(ValueError, match=says) as caught, warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    data.load("toy/one", data_dir=tmp_path / "copy")
+    data.load("toy/one", data_dir=tmp_path / "copy", memory_limit=memory_limit).read(np.arange(7))
+  assert damage is not remove or shard.name in str(caught.value)
 
 
 def test_a_name_of_the_catalogue_wins_over_a_folder(toy_dir, tmp_path, monkeypatch):

@@ -29,12 +29,13 @@ def drawn(count, loadings=LOADINGS):
 
 
 def test_log_prob():
+  like = (X, MEAN, 0 * LOADINGS + 10, np.full(D, -10.0))  # columns, over little noise
   check_kernel(
     jax.jit(factor_analysis.log_prob),
     ARGS,
     oracle=lambda x, m, w, s: stats.multivariate_normal(m, covariance(w, s)).logpdf(x),
     batch_axes=(0, None, None, None),
-    extreme=[(X, MEAN, 1e-3 * LOADINGS, np.full(D, s)) for s in (40.0, -15.0)],
+    extreme=[like, *((X, MEAN, 1e-3 * LOADINGS, np.full(D, s)) for s in (40.0, -15.0))],
     bad_inputs=[
       ((X[:, :2], *ARGS[1:]), {}, ValueError, "x must have D = 5 numbers on its last axis"),
       ((X, MEAN[None], *ARGS[2:]), {}, ValueError, "mean must have D = 5 numbers"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.bench import __main__ as cli
-from experiments.bench import iwae_k50, rounds, vae_mlp, worker
+from experiments.bench import iwae_k50, report, rounds, vae_mlp, worker
 
 # Speaks the protocol without our help: 3 images in its first round, then 6, ... at SCALE rounds per second,
 # and notes when it works.
@@ -171,3 +171,24 @@ def test_iwae_has_its_own_sides_and_defaults():
   assert worker.Problem(**json.loads(asked["ours"][3])).num_samples == 50
   with pytest.raises(ValueError, match="wanted some of ours, torch, torch_fused, pythae"):
     iwae_k50.Config(sides="ours,plain_jax")
+
+
+def test_table_of_speeds_is_the_one_of_the_results():
+  """Also that every recorded result can still be read."""
+  written = (report.FOLDER / "README.md").read_text()
+  assert written == report.table(), "run python -m experiments.bench report"
+  assert all(
+    f"| {name} |" in written for name in report.ROWS if (report.FOLDER / f"{name}.json").is_file()
+  )
+
+
+def test_a_missed_goal_is_bold(tmp_path):
+  found = {
+    "median_images_per_second": {"ours": 90.0, "torch": 100.0, "pythae": 30.0},
+    "median_ratios": {"torch": 0.9, "pythae": 3.0},
+    "goals": {"torch": 1.0, "pythae": 2.4},
+  }
+  (tmp_path / "vae_conv.json").write_text(json.dumps(found))
+  slow, fast = report.table(tmp_path).splitlines()[-2:]
+  assert "| **0.90** | 1 |" in slow and "torch: 100 images/s" in slow
+  assert "| 3.00 | 2.4 |" in fast and "not recorded" in fast

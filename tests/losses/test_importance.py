@@ -37,7 +37,7 @@ def test_iwae_bound():
     bad_inputs=[
       ((LOG_W.astype(int),), {}, TypeError, "log_w must be a floating point"),
       ((LOG_W[0],), {}, ValueError, "log_w must have 2 axes, got shape \\(8,\\)"),
-      ((LOG_W[:0],), {}, ValueError, "log_w must have at least one sample"),
+      ((LOG_W[:0],), {}, ValueError, "log_w must not be empty"),
     ],
   )
 

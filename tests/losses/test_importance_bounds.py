@@ -18,7 +18,7 @@ EXTREME = [(1e4 * LOG_W,), (1e30 * LOG_W,), (0 * LOG_W,)]
 BAD = [
   ((LOG_W.astype(int),), {}, TypeError, "log_w must be a floating point"),
   ((LOG_W[0],), {}, ValueError, "log_w must have 2 axes, got shape \\(8,\\)"),
-  ((LOG_W[:0],), {}, ValueError, "log_w must have at least one sample"),
+  ((LOG_W[:0],), {}, ValueError, "log_w must not be empty"),
 ]
 check = partial(check_kernel, batch_axes=1)
 
@@ -214,7 +214,7 @@ def test_chi2_proposal_gradient_is_that_of_the_exact_second_moment():
 BAD_GROUPED = [
   ((GROUPED.astype(int),), {}, TypeError, "log_w must be a floating point"),
   ((LOG_W,), {}, ValueError, "log_w must have 3 axes"),
-  ((GROUPED[:0],), {}, ValueError, "log_w must have at least one sample"),
+  ((GROUPED[:0],), {}, ValueError, "log_w must not be empty"),
 ]
 
 
@@ -261,6 +261,6 @@ def test_piwae_bound():
     extreme=[(1e4 * GROUPED, 1e4 * GROUPED)],
     bad_inputs=[
       ((GROUPED, GROUPED[:2]), {}, ValueError, "must have the same shape"),
-      ((LOG_W, LOG_W), {}, ValueError, "log_w must have 3 axes"),
+      ((LOG_W, LOG_W), {}, ValueError, "log_w_model must have 3 axes"),
     ],
   )

@@ -28,12 +28,20 @@ def oracle(mean, log_scale, y_logits, prior_logits, prior_mean, prior_log_scale)
 
 def test_contract():
   extreme = (ARGS[0], 0 * ARGS[1] - 40, 1e4 * ARGS[2], 1e4 * ARGS[3], ARGS[4], 0 * ARGS[5])
+  # Ruled out, and so narrow that its divergence is infinite.
+  first = np.arange(M) == 0
+  known = (
+    *ARGS[:2],
+    np.where(first, 0 * ARGS[2], -1e4),
+    *ARGS[3:5],
+    -60 * ~first[:, None] + 0 * ARGS[5],
+  )
   check_kernel(
     mixture_kl,
     ARGS,
     oracle=oracle,
     batch_axes=(0, 0, 0, None, None, None),
-    extreme=[extreme],
+    extreme=[extreme, known],
     bad_inputs=[
       ((*ARGS[:3], ARGS[3][:2], *ARGS[4:]), {}, ValueError, "prior_logits, prior_mean and"),
       ((*ARGS[:2], ARGS[2][:, :2], *ARGS[3:]), {}, ValueError, "mean, log_scale and y_logits"),

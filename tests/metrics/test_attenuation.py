@@ -32,6 +32,7 @@ def test_latent_slopes():
     latent_slopes,
     (OUTCOME, FIRST, SECOND),
     oracle=oracle,
+    batch_coupled=True,
     bfloat16=False,
     extreme=[(OUTCOME, 1e18 * FIRST, 1e-18 * SECOND), (OUTCOME, 0 * FIRST, SECOND)],
     bad_inputs=[
@@ -39,6 +40,12 @@ def test_latent_slopes():
       ((OUTCOME, FIRST[1:], SECOND), {}, ValueError, "outcome, z_1 and z_2 must have one length"),
       ((OUTCOME[:1], FIRST[:1], SECOND[:1]), {}, ValueError, "of at least 2"),
       ((OUTCOME, FIRST[:, None], SECOND), {}, ValueError, "z_1 must have 1 axes"),
+      (
+        (OUTCOME, FIRST, SECOND),
+        {"min_reliability": 0.0},
+        ValueError,
+        "min_reliability must be in",
+      ),
     ],
   )
 

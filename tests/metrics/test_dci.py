@@ -117,6 +117,8 @@ def test_codes_whose_scores_are_known(boosting):
   noise = RNG.standard_normal((2, len(GRID), 3)).astype(np.float32)
   guess = boosting(noise[0], GRID, noise[1])
   assert guess.train_informativeness > 0.9 and guess.informativeness < 0.65
+  noise[1, 0, 0] = np.nan
+  assert all(np.isnan(score).all() for score in boosting(noise[0], GRID, noise[1]))
 
 
 def test_linear_predictors_are_those_of_scikit_learn():
@@ -130,6 +132,8 @@ def test_linear_predictors_are_those_of_scikit_learn():
   standard = (TEST - NOISY.mean(0)) / NOISY.std(0)
   np.testing.assert_allclose(found.informativeness, lasso.score(standard, y), atol=1e-4)
   np.testing.assert_allclose(found.train_informativeness, lasso.score(x, y), atol=1e-4)
+  found = run(np.where(x > 2, np.inf, NOISY), FACTORS, test_codes=TEST, test_factors=FACTORS)
+  assert (x > 2).any() and np.isnan(found[:4]).all()
 
   # Two classes have two columns of weights here, and one of twice the size there.
   known = [
@@ -155,6 +159,8 @@ def test_explicitness_is_the_area_under_scikit_learn_curves():
     expected.append(roc_auc_score(np.eye(n)[FACTORS[:, i]], model.predict_proba(test)))
   found = area(NOISY, FACTORS, test_codes=TEST, test_factors=FACTORS)
   assert float(found) == pytest.approx(np.mean(expected), abs=1e-3)  # one swap is 2 / N^2
+
+  assert np.isnan(area(NOISY * np.nan, FACTORS, test_codes=TEST, test_factors=FACTORS))
 
   def on_itself(codes, factors):
     codes = np.concatenate([codes, np.zeros((N, 3))], axis=1)[:, :3].astype(np.float32)
@@ -182,7 +188,7 @@ def test_refusals(metric):
     (ValueError, "must be given together", {"test_codes": TEST}),
     (ValueError, r"factors must be in \[0", {"factors": FACTORS - 1}),
     (ValueError, r"factors must be in \[0", {"num_values": (2, 2)}),
-    (ValueError, "equally many rows", {"codes": NOISY[:0], "factors": FACTORS[:0]}),
+    (ValueError, "codes must not be empty", {"codes": NOISY[:0], "factors": FACTORS[:0]}),
   ]
   for error, match, changes in cases:
     args = {"codes": NOISY, "factors": FACTORS} | changes

@@ -39,7 +39,7 @@ def test_depth():
       ((X[:1], Y), {}, ValueError, "z must be the reference, of at least 2 rows"),
     ],
   )
-  order = np.argsort(tte_depth(Y, X))
+  order = np.argsort(fast_jit(tte_depth)(Y, X))
   unit = X / np.linalg.norm(X, axis=1, keepdims=True)
   np.testing.assert_array_equal(
     order, np.argsort(1 - distance.cdist(Y, [unit.mean(0)], "cosine")[:, 0])

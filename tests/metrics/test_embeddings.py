@@ -71,8 +71,9 @@ def test_collapse_and_its_opposite():
   assert float(found["rank"]) == pytest.approx(D, rel=1e-4)
   assert float(found["tolerance"]) == 0
   sphere = np.random.default_rng(1).standard_normal((4000, D))
-  assert float(relative_scale(sphere)) == pytest.approx(1, abs=0.02)
-  assert float(tolerance(Z[:3], np.arange(3), num_classes=3)) == 0  # no pair
+  alone = run(sphere[:5], np.arange(5))
+  assert float(alone["tolerance"]) == 0  # no pair
+  assert float(jax.jit(relative_scale)(sphere)) == pytest.approx(1, abs=0.02)
 
 
 def test_neighbours_are_those_of_scikit_learn():
@@ -88,6 +89,16 @@ def test_neighbours_are_those_of_scikit_learn():
   )
   np.testing.assert_array_equal(run(points[1], 5 * points[0]), expected)
   assert 0.5 < np.mean(expected == labels[1]) < 1
+
+
+def test_nearest_within_far_clusters():
+  far = 1e3 * (np.arange(60) % 2)[:, None] * [1.0, -1.0, 1.0, 0.0]
+  points = np.float32(1e-2 * RNG.standard_normal((2, 60, D)) + far)
+  labels = RNG.integers(3, size=60)
+  expected = KNeighborsClassifier(1).fit(points[0].astype(float), labels).predict(points[1])
+  settings = {"num_classes": 3, "num_neighbours": 1, "temperature": None, "metric": "euclidean"}
+  found = jax.jit(lambda x, known: knn_predict(x, known, labels, **settings))(points[1], points[0])
+  np.testing.assert_array_equal(found, expected)
 
 
 def test_votes_of_bfloat16_embeddings_are_counted_in_float32():

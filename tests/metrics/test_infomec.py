@@ -126,6 +126,8 @@ def test_continuous_codes():
   np.testing.assert_array_equal(straight.active, [True, True, False])
   assert min(straight[:2]) > 0.9 and max(turned[:2]) < 0.3
   assert straight.explicitness > 0.97 and turned.explicitness > 0.97
+  broken = run(np.float32(np.c_[spread, np.inf * small]), sources)
+  assert np.isnan(broken[:3]).all() and np.isnan(broken.nmi).all()
   for got in (straight, turned):
     expected = scores(np.asarray(got.nmi, np.float64), np.asarray(got.active), got.explicitness)
     np.testing.assert_allclose(got[:3], expected, rtol=1e-4)

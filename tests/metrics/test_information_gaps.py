@@ -127,6 +127,11 @@ def test_dependent_factors(scores):
   given = dmig(codes, factors, latent_of_factor=(1, 0, 2), num_bins=BINS)
   shared = np.log(2) - entropy([1 / 4, 3 / 4])
   np.testing.assert_allclose(given[:2], (shared - np.log(2)) / (np.log(2) - shared), atol=1e-5)
+  # More than 1: a latent of l that knows of v_l only what is not of v_f, of which nothing is taken off.
+  bits = CROSSED % 2
+  whole = np.stack([bits[:, 0] + 2 * bits[:, 1], bits[:, 0] + 2 * CROSSED[:, 2]], axis=1)
+  codes = np.float32(np.stack([whole[:, 0], CROSSED[:, 2]], axis=1))
+  np.testing.assert_allclose(dmig(codes, whole, num_bins=BINS)[0], 2, atol=1e-5)
   # A factor that another determines has nothing of its own.
   whole = np.stack([CROSSED[:, 0], CROSSED[:, 0] // 2], axis=1)
   fair = dmig(np.float32(whole), whole, latent_of_factor=(0, 1), num_bins=BINS)
@@ -137,6 +142,10 @@ def test_a_constant_factor_is_left_out_and_nan_stays(scores):
   codes = np.float32(np.concatenate([CROSSED, 0 * CROSSED], axis=1))
   factors = CROSSED * np.array([1, 0, 1])
   assert_scores(scores(codes, factors), 1, [1, 0, 1], 1, (1 + 0 + 1) / 6)
+  # Shares of an odd number of rows do not add up to 1 exactly; a dead latent still knows nothing.
+  odd = RNG.integers(4, size=(100, 2))
+  np.testing.assert_array_equal(mutual_information_matrix(0 * odd, odd), 0)
+  np.testing.assert_array_equal(mutual_information_matrix(odd, 0 * odd), 0)
   codes[3, 4] = np.nan
   assert all(np.isnan(np.min(score)) for score in scores(codes, CROSSED))
 
@@ -150,6 +159,8 @@ def test_discretize():
   np.testing.assert_array_equal(np.ptp(discretize(0 * x + 5, num_bins=4), axis=0), 0)
   heights = column_entropies(np.asarray(even))
   np.testing.assert_allclose(heights, np.log(4), rtol=1e-6)
+  beyond = jax.jit(partial(column_entropies, num_values=3))(np.array([[-1], [1], [9], [9]]))
+  np.testing.assert_allclose(beyond, entropy([1, 1, 2]), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

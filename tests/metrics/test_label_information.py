@@ -11,6 +11,7 @@ from sklearn.feature_selection import mutual_info_classif
 from sklearn.metrics import mutual_info_score
 
 from latentjax.metrics import label_information, label_number_information
+from latentjax.metrics.mutual_information import information_of_numbers
 
 N = 64
 RNG = np.random.default_rng(0)
@@ -60,6 +61,15 @@ def test_rare_labels_constant_numbers_and_scikit_learn():
     np.sort(X)[:, None], many, n_neighbors=4, discrete_features=False, random_state=0
   )
   np.testing.assert_allclose(run(many, np.sort(X)), theirs[0], atol=0.02)  # they add noise
+
+
+def test_all_pairs_at_once():
+  """Labels of one example, of few, of none, and equal numbers."""
+  labels = np.stack([LABELS + 1, np.r_[np.arange(8), RNG.integers(3, size=N - 8)]], axis=1)
+  x = np.stack([X, np.round(X), 0 * X], axis=1)
+  run = fast_jit(partial(information_of_numbers, num_values=9, num_neighbours=4))
+  expected = [[ross(label, column, 4) for column in x.T] for label in labels.T]
+  np.testing.assert_allclose(run(labels, x), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_label_information():

@@ -1,9 +1,8 @@
 """Total and Wasserstein correlation against scipy's entropies and matrix root."""
 
-from functools import partial
-
+import jax
 import numpy as np
-from contract import check_kernel
+from contract import check_kernel, fast_jit
 from scipy import linalg, stats
 
 from latentjax.metrics import gaussian_total_correlation, gaussian_wasserstein_correlation
@@ -57,17 +56,33 @@ def test_gaussian_wasserstein_correlation():
 
 
 def test_codes_whose_scores_are_known():
-  plain = np.float32(np.tile([[1, 1, 0], [1, -1, 0], [-1, 1, 0], [-1, -1, 0]], (4, 1)))
-  twins = np.float32(plain[:, [0, 0, 2]])
-  total, distance = (
-    gaussian_total_correlation,
-    partial(gaussian_wasserstein_correlation, normalize=True),
+  run = fast_jit(
+    jax.vmap(
+      lambda z: (
+        gaussian_total_correlation(z),
+        gaussian_wasserstein_correlation(z, normalize=True),
+      )
+    )
   )
-  np.testing.assert_allclose([total(plain), distance(plain)], 0, atol=1e-5)
+  plain = np.tile([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], (25, 1))
+  some = np.tile(CODES, (7, 1))[:100]
+  total, distance = run(
+    np.float32([
+      plain,
+      plain * [1, 1, 0.01],
+      plain * [1, 0, 0] + [0.3, 0.1, -0.7],
+      0 * plain + [0.3, 0.1, -0.7],
+      plain[:, [0, 0, 2]] * [1, 1, 0],
+      some,
+      some * [1, -30, 0.1],
+      9 * some,
+    ])
+  )  # fmt: skip
+  # Nothing is correlated: not what varies little, nor constants, whose means are rounded.
+  np.testing.assert_allclose([total[:4], distance[:4]], 0, atol=5e-6)
   # One of two determines the other; the dead third does not count.
-  np.testing.assert_allclose(total(twins), -0.5 * np.log(2e-6), rtol=0.02)
-  np.testing.assert_allclose(distance(twins), 2 - np.sqrt(2), rtol=1e-4)
+  np.testing.assert_allclose(total[4], -0.5 * np.log(2e-6), rtol=0.02)
+  np.testing.assert_allclose(distance[4], 2 - np.sqrt(2), rtol=1e-5)
   # Scale: of each latent to the one, of all to the other.
-  codes = np.float32(CODES)
-  np.testing.assert_allclose(total(np.float32(CODES * [1, -30, 0.1])), total(codes), rtol=1e-3)
-  np.testing.assert_allclose(distance(9 * codes), distance(codes), rtol=1e-4)
+  np.testing.assert_allclose(total[6], total[5], rtol=1e-3)
+  np.testing.assert_allclose(distance[7], distance[5], rtol=1e-4)

@@ -39,6 +39,7 @@ def test_association_is_what_correlation_leaves():
       assert float(found[j, k]) == pytest.approx(expected, abs=1e-4)
   constant = run(FIRST * (np.arange(Z) > 0), -FIRST, where=where)
   np.testing.assert_allclose(constant, 0, atol=1e-5)
+  assert np.isnan(run(FIRST, SECOND * np.float32(np.inf), where=where)).all()
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
@@ -49,7 +50,7 @@ def test_scores_are_those_of_the_loops(pooling):
     np.testing.assert_allclose(run(s, alpha, everything), scores(s, alpha, pooling), atol=1e-5)
   some = np.array([True, False, True, True])
   np.testing.assert_allclose(run(s, 0.5, some), scores(s[some], 0.5, pooling), atol=1e-5)
-  assert not np.any(run(0 * s, 0.5, everything))
+  assert not np.any(run(0 * s, 0.5, everything)) and not np.any(run(s, 0.5, ~everything))
 
 
 def test_ideal_shared_and_split():

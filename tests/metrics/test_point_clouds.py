@@ -115,6 +115,16 @@ def test_copies_and_nan(run):
   assert np.isnan(jax.tree.leaves(found)).all()
 
 
+def test_share_left_out_may_be_less_than_a_point():
+  for z in (Z, Z[:3]):
+    distances, _ = NearestNeighbors(n_neighbors=2).fit(z).kneighbors()
+    ratio = np.sort(distances[:, 1] / distances[:, 0])[:-1]
+    empirical = -np.log(1 - np.arange(1, len(z)) / len(z))
+    expected = np.linalg.lstsq(np.log(ratio)[:, None], empirical, rcond=None)[0][0]
+    found = fast_jit(partial(two_nn, discard_fraction=1e-6))(np.float32(z))
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
 def test_hubs_of_a_star_and_of_a_ring():
   angle = 2 * np.pi * np.arange(12) / 12
   ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)

@@ -32,7 +32,7 @@ def test_active_units():
     bad_inputs=[
       ((MEANS.astype(int),), {}, TypeError, "means must be a floating point"),
       ((MEANS[0],), {}, ValueError, "means must have 2 axes"),
-      ((MEANS[:0],), {}, ValueError, "means must have at least one example"),
+      ((MEANS[:0],), {}, ValueError, "means must not be empty"),
       ((MEANS,), {"threshold": -0.1}, ValueError, "threshold must be in"),
     ],
   )

@@ -53,11 +53,11 @@ def test_logistic_regression_is_that_of_scikit_learn(fit):
 
 
 def test_logistic_regression_where_there_is_little_to_fit(fit):
-  alone = fit(X, 0 * LABELS + 2)
+  alone = fit(X, 0 * LABELS + 2, l2=1.0)
   np.testing.assert_array_equal(alone.bias, [-np.inf, -np.inf, 0, -np.inf])
   assert not np.any(alone.weight)
   # Features that never change: the frequencies are what is left.
-  constant = fit(0 * X + 1e30, LABELS)
+  constant = fit(0 * X + 1e30, LABELS, l2=1.0)
   np.testing.assert_allclose(
     np.exp(log_probs(constant, 0 * X))[0], np.bincount(LABELS) / N, atol=1e-5
   )
@@ -71,8 +71,8 @@ def test_logistic_regression_where_there_is_little_to_fit(fit):
 def test_sharded_rows_and_a_map_over_labels(fit):
   rows = NamedSharding(Mesh(np.array(jax.devices()[:8]), ("rows",)), P("rows"))
   whole = fast_jit(jax.vmap(lambda y: logistic_probe(X, y, num_classes=C)))(np.stack([LABELS] * 2))
-  parts = fit(jax.device_put(X, rows), jax.device_put(LABELS, rows))
-  for a, b, c in zip(whole, parts, fit(X, LABELS)):
+  parts = fit(jax.device_put(X, rows), jax.device_put(LABELS, rows), l2=1.0)
+  for a, b, c in zip(whole, parts, fit(X, LABELS, l2=1.0)):
     for other in (a[0], a[1], b):
       np.testing.assert_allclose(other, c, atol=1e-4)
   gradient = jax.grad(lambda x: jnp.sum(ridge_probe(x, TARGETS).weight))(X)
@@ -92,6 +92,12 @@ def test_regressions_are_those_of_scikit_learn():
     np.testing.assert_allclose(
       twice @ probe.weight + probe.bias, known.predict(twice), atol=1e-3 * np.abs(TARGETS).max()
     )
+  # What the penalty allows a feature of small scale is far below what others carry.
+  scales = np.float32([1e-7, 1, 1, 1, 1])
+  known = Ridge(alpha=3.0).fit((twice * scales).astype(float), TARGETS)
+  np.testing.assert_allclose(
+    ridge(twice * scales, TARGETS, l2=3.0).weight.T, known.coef_, atol=1e-3
+  )
   least = ridge(twice, TARGETS, l2=0.0)  # the norm is smallest where two equal features share
   np.testing.assert_allclose(least.weight[0], least.weight[3], rtol=1e-3)
   np.testing.assert_array_equal(least.weight[4], 0)

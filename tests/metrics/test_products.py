@@ -51,6 +51,8 @@ def test_modularity_of_grids():
   )
   run = fast_jit(modularity_defect)
   np.testing.assert_allclose(run(np.sin(GRID) * np.array([1, -2, 0], np.float32)), 0, atol=1e-6)
+  broken = np.where(np.arange(3) == 1, np.float32(np.nan), GRID)
+  np.testing.assert_array_equal(run(broken), [0, np.nan, 0])
   # A rotation by an angle leaves open the share sin^2 that comes from the other, for equal variances.
   angle = 0.3
   y = GRID / GRID.std((0, 1, 2))
@@ -92,6 +94,8 @@ def test_functions_and_equivariant_maps_differ():
   np.testing.assert_allclose(mixed(many), open_variance(grid @ mixing, (0, 1, 2)), atol=0.03)
   product = fast_jit(lambda y: product_morphism_defect(y, lambda y: jnp.sin(y) * jnp.arange(3)))
   np.testing.assert_array_equal(product(many), 0)
+  many[0, 1] = np.inf  # of which the sine is nan
+  assert np.isnan(product(many)[1])
 
 
 def test_modular_codes_that_cannot_be_decoded():
@@ -100,6 +104,7 @@ def test_modular_codes_that_cannot_be_decoded():
   assert float(run(codes)) == 0
   assert float(run(codes @ np.linalg.qr(RNG.standard_normal((3, 3)))[0].astype(np.float32))) == 0
   assert float(run(codes, tolerance=1.0)) == 1
+  assert np.isnan(run(np.where(codes == 5, np.float32(np.nan), codes)))
   folded = codes.copy()
   folded[:, 0] = np.minimum(folded[:, 0], 6)  # two of eight values fall together
   assert float(run(folded)) == 0.25

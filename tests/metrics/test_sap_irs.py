@@ -78,7 +78,8 @@ def test_codes_whose_scores_are_known(sap_and_irs):
   twice = sap_and_irs(pairs, CROSSED)
   np.testing.assert_allclose(twice, [0, 0, 1], atol=1e-5)
   # Nothing varies; what does is not the factors'.
-  np.testing.assert_allclose(sap_and_irs(np.repeat(dead, 4, axis=1), CROSSED), 0, atol=1e-6)
+  constants = np.tile([0.1, 0.3, -0.7, 1.1], (len(CROSSED), 1))  # whose means are rounded
+  np.testing.assert_allclose(sap_and_irs(constants, CROSSED), 0, atol=1e-6)
   still = sap_and_irs(perfect, 0 * CROSSED)
   np.testing.assert_allclose(still, [0, 0, robustness(perfect, 0 * CROSSED)], atol=1e-5)
 

@@ -217,6 +217,15 @@ def test_published_numbers():
   np.testing.assert_allclose(found, [0.55761, 0.51346, 0.65483], atol=6e-6)
 
 
+def test_order_of_small_distances():
+  """Within far clusters, where products would have no digit left."""
+  x = np.float32(1e-3 * X + 5 * (np.arange(N)[:, None] % 2))
+  y = np.float32(x + 3e-4 * X[::-1])
+  found = fast_jit(partial(rsa, dissimilarity="euclidean"))(x, y)
+  expected = stats.spearmanr(*(distance.pdist(rows.astype(float)) for rows in (x, y)))[0]
+  assert found == pytest.approx(expected, abs=1e-5)
+
+
 def test_what_does_not_matter(run):
   rotation = stats.ortho_group.rvs(D, random_state=0)
   same = run(X, 2 - 3 * np.pad(X, ((0, 0), (0, 1))))  # moved, with a dead column

@@ -55,6 +55,8 @@ def test_one_level_at_a_time(levels):
   # Mixed over slots: each holds two objects, its numbers one property each.
   found, (objects, properties, _) = levels(mixed())
   assert objects.disentanglement < 0.05 and min(properties) > 0.97 and found.informativeness > 0.99
+  found, (objects, _, _) = levels(np.where(np.arange(N)[:, None, None] == 5, np.nan, mixed()))
+  assert np.isnan([*objects, found.informativeness]).all()
 
 
 def test_the_order_of_slots_does_not_matter(levels):

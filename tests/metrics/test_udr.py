@@ -77,6 +77,11 @@ def test_models_that_agree(run):
   collapsed = run["lasso"](same, kl=everything * np.array([[1], [0], [1]], np.float32))
   np.testing.assert_allclose(collapsed.pairs[1], 0)
   assert np.isfinite(collapsed.scores).all()
+  # One that diverged scores nan, and the others without it.
+  same[1, 3, 2] = np.nan
+  np.testing.assert_allclose(
+    run["lasso"](same, kl=everything).scores, [0.9, np.nan, 0.9], atol=1e-3
+  )
 
 
 @pytest.mark.parametrize(

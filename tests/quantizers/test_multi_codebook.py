@@ -56,7 +56,7 @@ def test_logits():
       ((Z[..., :5], CODES[0], SCALE[0]), {}, ValueError, "z must have 2 x 3 along its last axis"),
       ((Z, CODES[0, 0], SCALE[0]), {}, ValueError, "codebooks must have 3 axes"),
       ((Z, CODES[0], SCALE), {}, ValueError, "scale must be a number or of shape"),
-      ((Z, CODES[0, :, :0], SCALE[0]), {}, ValueError, "codebook must not be empty"),
+      ((Z, CODES[0, :, :0], SCALE[0]), {}, ValueError, "codebooks must not be empty"),
     ],
   )
 

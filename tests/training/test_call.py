@@ -24,6 +24,10 @@ def test_convolution_is_found_inside_loops_and_maps():
   assert has_convolution(nested, images)
   assert has_convolution(lambda x: jax.lax.pmean(convolve(x), "data"), images)
   assert not has_convolution(lambda x: jnp.einsum("bhwc,cd->bhwd", x, jnp.ones((1, 3))), images)
+  other = lambda x: x + jnp.zeros(2)
+  choose = jax.lax.platform_dependent
+  assert has_convolution(lambda x: choose(x, tpu=other, default=convolve), images)
+  assert not has_convolution(lambda x: choose(x, tpu=convolve, default=other), images)
 
 
 def test_default_fusion():

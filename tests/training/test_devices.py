@@ -62,9 +62,19 @@ def test_two_processes_stop_at_the_same_step_and_one_goes_on(folder, one_device)
   )
   both = (losses(run)[:6] for run in (runs.logged(folder / "terminated"), one_device))
   check_same(*both)
+  # Both go on from it and one is killed: the other says so and ends, and leaves a folder to go on from.
+  killed = start_two(folder / "terminated", **config | {"checkpoint_every": 20})
+  runs.send_at(killed[0], folder / "terminated", last + 50, signal.SIGSTOP)
+  killed[1].kill()
+  killed[0].send_signal(signal.SIGCONT)
+  _, said = runs.finish(killed[0], status=-signal.SIGABRT)
+  assert "another task died" in said
+  runs.finish(killed[1], status=-signal.SIGKILL)
+  kept = max(int(p.name) for p in folder.glob("terminated/checkpoints/*") if p.name.isdecimal())
+  assert kept > last
   # One process with four devices goes on from it: the state was whole, and the same in both.
   finished = runs.run(folder / "terminated", devices=4, **config)
-  assert finished["steps_run"] == config["steps"] - last
+  assert finished["steps_run"] == config["steps"] - kept
 
 
 def losses(lines):
@@ -81,7 +91,12 @@ def start_two(folder, **config):
     runs.start(
       folder,
       devices=2,
-      distributed={"coordinator_address": address, "num_processes": 2, "process_id": i},
+      distributed={
+        "coordinator_address": address,
+        "num_processes": 2,
+        "process_id": i,
+        "heartbeat_timeout_s": 10,
+      },
       **config,
     )
     for i in range(2)

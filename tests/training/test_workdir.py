@@ -42,6 +42,20 @@ def test_log_is_cut_back_to_the_step_that_is_resumed(tmp_path):
   assert [line["step"] for line in lines] == [10, 20, 30] and lines[-1]["loss"] == -1.0
 
 
+def test_damaged_lines_of_a_log_are_reported(tmp_path, caplog):
+  path = tmp_path / "metrics.jsonl"
+  path.write_bytes(b'{"step": 1}\n{"step": 2, "\xff": 0}\n{"stfp": 3}\n[4]\n{"step": 5}\n{"step"')
+  assert workdir.read_lines(path) == [{"step": 1}, {"step": 5}]
+  damaged = [n for n in range(1, 7) if f"line {n} is damaged" in caplog.text]
+  assert damaged == [2, 3, 4], "the sixth was cut off, not damaged"
+
+
+def test_left_overs_of_a_killed_write_go(tmp_path):
+  (tmp_path / ".metrics.jsonl.123.tmp").write_text("half")
+  workdir.lock(tmp_path).close()
+  assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+
+
 def test_claim_writes_config_and_versions_once(tmp_path):
   workdir.claim(tmp_path / "run", {"a": (1, 2)}, {"versions": {"jax": "x"}})
   first = (tmp_path / "run" / "config.json").read_text()

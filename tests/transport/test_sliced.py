@@ -26,7 +26,7 @@ def test_one_dimension(key):
       ((X.astype(int), Y), {}, TypeError, "x must be a floating point"),
       ((X[0], Y), {}, ValueError, "x must have 2 axes"),
       ((X, np.ones((4, 2))), {}, ValueError, "x and y must have the same width"),
-      ((X[:0], Y), {}, ValueError, "at least one row"),
+      ((X[:0], Y), {}, ValueError, "x must not be empty"),
       ((X, Y), {"order": 0.5}, ValueError, "order must be in"),
       ((X, Y), {"num_projections": 0}, ValueError, "num_projections must be a positive"),
     ],

@@ -37,7 +37,8 @@ def moving_sprites(
       \theta_t = \theta_0 + t\, \omega
 
   The first three factors (`STATIC`) hold for all frames, the others (`DYNAMIC`) are of the motion; speeds are
-  in sides, and spins in turns, per video. Walls are a quarter of the side from the image's edge.
+  in sides, and spins in turns, per video. Walls are a quarter of the side from the image's edge. Every factor
+  but the rotation and spin of a shape with symmetries can be told from a video of four frames or more.
 
   Args:
     num_frames: T.
@@ -61,12 +62,13 @@ def moving_sprites(
   check_positive_int(num_frames=num_frames, side=side)
   stacked = outlines(shapes)
   low, high, frame = side / 4, 3 * side / 4, max(num_frames - 1, 1)
+  inset = side / 64  # of a start at a wall, two headings would make the same video
   factors = (
     categorical("shape", len(shapes)),
     Factor("scale", 4, 0.11 * side, 0.22 * side),
     Factor("colour", 8, 0.0, 1.0, "circular"),
-    Factor("x", 16, low, high),
-    Factor("y", 16, low, high),
+    Factor("x", 16, low + inset, high - inset),
+    Factor("y", 16, low + inset, high - inset),
     Factor("rotation", 16, 0.0, 2 * math.pi, "circular"),
     Factor("heading", 16, 0.0, 2 * math.pi, "circular"),
     Factor("speed", 4, 0.25 * side / frame, side / frame),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -73,20 +74,24 @@ def rooms(*, side: int = 64, samples: int = 2, sampler: Sampler | None = None) -
 
   def render(indices: jax.Array) -> jax.Array:
     floor, wall, thing, scale, shape, turn = values_of(indices, factors)
-    # One number per ray behind a barrier: several, or the three channels, would each trace it again.
-    traced = jax.lax.optimization_barrier(_trace(rays, turn, scale, shape))
-    surface, brightness = jnp.floor(traced), traced - jnp.floor(traced)
-    colours = 256 * (0.15 + 0.8 * hue_to_rgb(jnp.stack([floor, wall, thing])))
-    planes = [jnp.mean(jnp.where(surface == k, brightness, 0.0), axis=0) for k in range(3)]
-    planes = jax.lax.optimization_barrier(planes)
+    # What leaves a loop is stored: three surfaces and three channels would each trace the rays again.
+    traced = jax.lax.map(lambda rays: _trace(rays, turn, scale, shape), rays)
+
+    def add(planes: jax.Array, traced: jax.Array) -> tuple[jax.Array, None]:
+      surface = jnp.floor(traced)
+      return planes + jnp.where(surface == np.arange(3)[:, None, None], traced - surface, 0), None
+
+    planes, _ = jax.lax.scan(add, 0 * scale + jnp.zeros((3, side, side)), traced)
+    colours = 256 / samples**2 * (0.15 + 0.8 * hue_to_rgb(jnp.stack([floor, wall, thing])))
     image = sum(plane[..., None] * colour for plane, colour in zip(planes, colours))
-    return jnp.minimum(image, 255).astype(jnp.uint8)
+    # Casts to 8 bits alone round, in some programs and not in others.
+    return jnp.floor(jnp.minimum(image, 255)).astype(jnp.uint8)
 
   return factor_set("rooms", factors, render, sampler=sampler)
 
 
 def _rays(side: int, samples: int) -> np.ndarray:
-  """Directions from the eye through the samples of the pixels, (3, samples ** 2, side, side)."""
+  """Directions from the eye through the samples of the pixels, (samples ** 2, 3, side, side)."""
   forward = np.array([0.0, 0.55, 0.0]) - _EYE
   forward /= np.linalg.norm(forward)
   right = np.array([1.0, 0.0, 0.0])
@@ -96,10 +101,10 @@ def _rays(side: int, samples: int) -> np.ndarray:
   column, row = across[None, :, None, :], across[:, None, :, None]
   along = np.broadcast_arrays(*(f + column * r - row * u for f, r, u in zip(forward, right, up)))
   rays = (np.stack(along) / np.linalg.norm(along, axis=0)).astype(np.float32)
-  return rays.reshape(3, -1, side, side)
+  return rays.reshape(3, -1, side, side).swapaxes(0, 1)
 
 
-def _trace(rays: np.ndarray, turn: jax.Array, scale: jax.Array, shape: jax.Array) -> jax.Array:
+def _trace(rays: jax.Array, turn: jax.Array, scale: jax.Array, shape: jax.Array) -> jax.Array:
   """Which of floor, wall and object each ray (3, ...) meets, plus the brightness there, in [0, 1)."""
   cos, sin = jnp.cos(turn), jnp.sin(turn)
   to_room = lambda x, y, z: (cos * x - sin * z, y, sin * x + cos * z)
@@ -136,24 +141,26 @@ def _walls(eye: Vector, ray: Vector, light: Vector) -> Hit:
 
 
 def _object(eye: Vector, ray: Vector, light: Vector, scale: jax.Array, shape: jax.Array) -> Hit:
-  """One of the four shapes, on the floor at the origin."""
+  """One of the four shapes, on the floor at the origin, from parts of which it hides what it lacks."""
   half = 0.5 * scale
   pill = 0.8 * half
+  zero = 0.0 * half
+  # What a shape has no use for is empty, or a ball below the floor.
+  of = lambda *numbers: jnp.select([shape == index for index in range(4)], numbers)
   scene = eye, ray, light
-  shapes = (
-    _box(*scene, half),
-    _nearer(_tube(*scene, half, 0.0 * half, 2 * half), _lid(*scene, half, 2 * half)),
-    _ball(*scene, 1.2 * half, 1.2 * half),
-    _nearer(
-      _tube(*scene, pill, pill, 2 * half),
-      _nearer(_ball(*scene, pill, pill), _ball(*scene, pill, 2 * half)),
+  parts = (
+    _box(*scene, of(half, zero, zero, zero)),
+    _tube(
+      *scene,
+      of(half, half, half, pill),
+      of(half, zero, half, pill),
+      of(zero, 2 * half, zero, 2 * half),
     ),
+    _lid(*scene, of(zero, half, zero, zero), 2 * half),
+    _ball(*scene, of(pill, pill, 1.2 * half, pill), of(-half, -half, 1.2 * half, pill)),
+    _ball(*scene, pill, of(-half, -half, -half, 2 * half)),
   )
-  distance, cosine = shapes[0]
-  for index, hit in enumerate(shapes[1:], 1):
-    distance = jnp.where(shape == index, hit[0], distance)
-    cosine = jnp.where(shape == index, hit[1], cosine)
-  return distance, cosine
+  return functools.reduce(_nearer, parts)
 
 
 def _box(eye: Vector, ray: Vector, light: Vector, half: jax.Array) -> Hit:

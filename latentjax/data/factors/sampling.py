@@ -85,7 +85,8 @@ def correlated_pair(first: int, second: int, *, scale: float) -> Sampler:
       u_k = \frac{f_k}{n_k - 1}
 
   The smaller sigma, the stronger the dependence; with sigma to infinity there is none. Marginals are nearly
-  uniform, with less at the ends. A factor of one value has u = 0.
+  uniform, with less at the ends, as long as sigma is not below the steps of u, 1 / (n - 1), of factors of
+  different sizes: then what is left are the few values u that both have. A factor of one value has u = 0.
 
   Args:
     first: column of one factor.

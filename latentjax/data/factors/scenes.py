@@ -117,7 +117,8 @@ def scenes(*, max_objects: int = 4, side: int = 64, sampler: Sampler | None = No
     visible = jax.lax.optimization_barrier(jnp.stack(planes[::-1]))
     colours = 256 * hue_to_rgb(describe(indices).colour / len(COLOURS))
     image = sum(plane[..., None] * colour for plane, colour in zip(visible, colours))
-    return jnp.minimum(image, 255).astype(jnp.uint8)
+    # Casts to 8 bits alone round, in some programs and not in others.
+    return jnp.floor(jnp.minimum(image, 255)).astype(jnp.uint8)
 
   def segment(indices: jax.Array) -> jax.Array:
     numbers = np.arange(1, max_objects + 1, dtype=np.uint8)[:, None, None]

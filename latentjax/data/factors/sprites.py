@@ -127,7 +127,8 @@ def draw(
 ) -> jax.Array:
   """A white shape, uint8 (H, W). Cutting off below 256 levels is unbiased over an edge."""
   level = coverage(outline, scale, rotation, x, y, side=side, level=256.0)
-  return jnp.minimum(level, 255.0).astype(jnp.uint8)
+  # Casts to 8 bits alone round, in some programs and not in others.
+  return jnp.floor(jnp.minimum(level, 255.0)).astype(jnp.uint8)
 
 
 def paint(image: jax.Array, colour: jax.Array) -> jax.Array:

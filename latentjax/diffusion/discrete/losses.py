@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from latentjax.checks import check_same_shape
 from latentjax.diffusion.discrete.posterior import posterior_log_prob, weigh
 from latentjax.diffusion.discrete.process import DiscreteProcess
 from latentjax.diffusion.discrete.transitions import (
@@ -116,6 +117,7 @@ def rate_loss(
   """
   logits, x = check_logits(logits, x, process, "x")
   x_t, t = check_tokens("x_t", x_t), expand_time(t, x)
+  check_same_shape(x=x, x_t=x_t)
   mask_rate, replace_rate = (_rate(clock, t) for clock in (process.masked, process.replaced))
   shares = step_shares(jnp.zeros_like(t), t, process)
   log_r, log_r_hat = (

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, wide_dtype
+from latentjax.checks import check_float, check_not_empty, wide_dtype
 from latentjax.collectives import draw_rows
 from latentjax.diffusion.discrete.process import DiscreteProcess, TimeFn, never
 from latentjax.diffusion.processes.predictions import expand_time
@@ -195,6 +195,9 @@ def check_tokens(name: str, x: ArrayLike) -> jax.Array:
   """Tokens, int32."""
   if not jnp.issubdtype(jnp.result_type(x), jnp.integer):
     raise TypeError(f"{name} must be integers, got {jnp.result_type(x)}")
+  if jnp.ndim(x) == 0:
+    raise ValueError(f"{name} must have a batch axis, got a scalar")
+  check_not_empty(**{name: x})
   return jnp.asarray(x, jnp.int32)
 
 

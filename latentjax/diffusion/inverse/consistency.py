@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_positive_int, check_range, wide_dtype
+from latentjax.checks import check_batch, check_positive_int, check_range, wide_dtype
 from latentjax.diffusion.inverse._misfit import MeasureFn, misfit, per_row, row_dot
 
 __all__ = ["hard_data_consistency"]
@@ -52,7 +52,7 @@ def hard_data_consistency(
     Song et al., Solving Inverse Problems with Latent Diffusion Models via Hard Data Consistency, 2023.
       arXiv:2307.08123
   """
-  check_float(x_init=x_init)
+  check_batch(x_init=x_init)
   check_positive_int(num_steps=num_steps)
   check_range(0.0, tolerance=tolerance)
   x_init = jnp.asarray(x_init)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, check_same_shape, wide_dtype
+from latentjax.checks import check_float, check_range, check_rank, check_same_shape, wide_dtype
 from latentjax.diffusion.processes import Process
 from latentjax.diffusion.processes.predictions import draw_noise
 from latentjax.diffusion.samplers import ddim
@@ -74,6 +74,7 @@ def stochastic_resample(
   """
   check_float(x0=x0, x_t=x_t)
   check_same_shape(x0=x0, x_t=x_t)
+  check_rank(0, t=t)
   check_range(0.0, scale=scale)
   x_t = jnp.asarray(x_t)
   wide = wide_dtype(x_t)

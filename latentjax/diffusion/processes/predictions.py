@@ -144,11 +144,13 @@ def noise_error_ratio(t: jax.Array, *, process: Process, prediction: str) -> jax
   return alpha / (alpha * b - sigma * a)
 
 
-def expand_time(t: ArrayLike, x: jax.Array) -> jax.Array:
+def expand_time(t: ArrayLike, x: jax.Array, name: str = "t") -> jax.Array:
   """Times () or (B,) for arrays (B, ...), float32 or wider, so that they broadcast."""
   t = jnp.asarray(t, wide_dtype(t, x))
   if t.ndim and t.shape != x.shape[:1]:
-    raise ValueError(f"t must have shape () or {x.shape[:1]}, one for each example, got {t.shape}")
+    raise ValueError(
+      f"{name} must have shape () or {x.shape[:1]}, one for each example, got {t.shape}"
+    )
   return t.reshape(t.shape + (1,) * (x.ndim - t.ndim)) if t.ndim else t
 
 

@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from latentjax.checks import (
   check_choice,
   check_float,
+  check_not_empty,
   check_positive_int,
   check_range,
   check_rank,
@@ -245,6 +246,7 @@ def bow_loss(
 def _as_features(features: ArrayLike, words: ArrayLike) -> jax.Array:
   """Features (B, P, D), float32 or wider."""
   check_float(features=features)
+  check_not_empty(features=features)
   shape, dim = jnp.shape(features), jnp.shape(words)[1]
   if len(shape) not in (3, 4) or shape[-1] != dim:
     raise ValueError(f"features must have shape (B, P, {dim}) or (B, H, W, {dim}), got {shape}")

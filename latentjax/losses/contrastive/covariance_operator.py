@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, wide_dtype
+from latentjax.checks import check_float, check_not_empty, wide_dtype
 from latentjax.collectives import device_mean
 from latentjax.losses.contrastive._pairs import check_two_rows
 from latentjax.losses.contrastive._views import as_view_pair, mean_product
@@ -107,6 +107,7 @@ def covariance_operator(
       arXiv:2010.00578
   """
   check_float(weights=weights, views=views)
+  check_not_empty(weights=weights, views=views)
   if jnp.ndim(views) < 2:
     raise ValueError(f"views must have shape (B, A, ...), got {jnp.shape(views)}")
   weights, views = jnp.asarray(weights), jnp.asarray(views)

@@ -12,6 +12,7 @@ from latentjax.checks import (
   wide_dtype,
 )
 from latentjax.distances import squared_distances
+from latentjax.losses.contrastive._pairs import check_two_rows
 from latentjax.losses.contrastive.redundancy import vicreg_loss
 
 __all__ = ["vicregl_loss"]
@@ -81,6 +82,7 @@ def vicregl_loss(
     raise ValueError(
       f"positions must be those of the {jnp.shape(maps_1)[:2]} places, got {jnp.shape(positions_1)}"
     )
+  check_two_rows(axis_name, maps_1=maps_1)
   check_positive_int(num_matches=num_matches)
   if num_matches > jnp.shape(maps_1)[1]:
     raise ValueError(f"num_matches must be at most {jnp.shape(maps_1)[1]}, got {num_matches}")

@@ -85,6 +85,8 @@ def mc_info_nce(
   check_float(**directions, **log_concentrations)
   check_rank(2, **directions)
   check_same_shape(**directions)
+  if jnp.shape(anchor_direction)[1] < 2:
+    raise ValueError(f"anchor_direction must have D >= 2, got {jnp.shape(anchor_direction)}")
   for name, array in log_concentrations.items():
     if jnp.shape(array) != jnp.shape(anchor_direction)[:1]:
       expected = jnp.shape(anchor_direction)[:1]

@@ -39,7 +39,7 @@ def l2_normalize(z: ArrayLike, *, axis: int = -1) -> jax.Array:
   check_float(z=z)
   z = jnp.asarray(z)
   wide = z.astype(wide_dtype(z))
-  largest = jax.lax.stop_gradient(jnp.max(jnp.abs(wide), axis=axis, keepdims=True))
+  largest = jax.lax.stop_gradient(jnp.max(jnp.abs(wide), axis=axis, keepdims=True, initial=0.0))
   wide = wide / jnp.where(largest > 0, largest, 1.0)
   squared = jnp.sum(jnp.square(wide), axis=axis, keepdims=True)
   norm = jnp.sqrt(jnp.where(largest > 0, squared, 1.0))

@@ -16,7 +16,7 @@ from latentjax.checks import (
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows
-from latentjax.losses.contrastive._pairs import log_potentials
+from latentjax.losses.contrastive._pairs import check_two_rows, log_potentials
 from latentjax.losses.contrastive.alignment import alignment, uniformity
 
 __all__ = ["SepCLRTerms", "joint_entropy_loss", "sepclr_terms"]
@@ -153,6 +153,7 @@ def sepclr_terms(
   for pair in (common, salient):
     check_alike(2, **pair)
   _check_rows(common_1=common_1, salient_1=salient_1)
+  check_two_rows(axis_name, common_1=common_1)
   if jnp.result_type(is_target) != jnp.bool_:
     raise TypeError(f"is_target must be boolean, got {jnp.result_type(is_target)}")
   expected = jnp.shape(common_1)[:1]

@@ -37,7 +37,8 @@ def w_mse_loss(
 
   Returns:
     Loss per example in [0, 4], shape (B,), float32 or wider. Gradient flows to both arguments, from
-    every example to every row, through the whitening.
+    every example to every row, through the whitening. Embeddings of less than full rank and of
+    variances above about 1e6 eps have no factor in float32, and NaN for a loss.
 
   Raises:
     TypeError: if an argument is not floating point.

@@ -60,6 +60,7 @@ def group_adversary_loss(
   check_float(z_informed=z_informed, z_invariant=z_invariant)
   check_rank(2, z_informed=z_informed, z_invariant=z_invariant)
   check_range(0.0, strength=strength)
+  check_rank(1, labels=labels)
   labels = jnp.asarray(labels)
   if not jnp.issubdtype(labels.dtype, jnp.integer):
     raise TypeError(f"labels must be integers, got {labels.dtype}")

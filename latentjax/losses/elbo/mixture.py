@@ -65,11 +65,13 @@ def mixture_kl(
   dtype = wide_dtype(*arrays.values())
   m_q, s_q, y, pi, m_p, s_p = (jnp.asarray(array, dtype) for array in arrays.values())
   log_q, log_p = jax.nn.log_softmax(y, axis=-1), jax.nn.log_softmax(pi)
-  shape = (*y.shape, m_p.shape[1])
+  q = jnp.exp(log_q)
+  # Of a component that is ruled out the divergence does not count, be it infinite.
   each = (
-    jnp.broadcast_to(array, shape) for array in (m_q[..., None, :], s_q[..., None, :], m_p, s_p)
+    jnp.where(q[..., None] > 0, array, 0)
+    for array in (m_q[..., None, :], s_q[..., None, :], m_p, s_p)
   )
-  return jnp.sum(jnp.exp(log_q) * (gaussian.kl(*each) + log_q - log_p), axis=-1)
+  return jnp.sum(q * (gaussian.kl(*each) + log_q - log_p), axis=-1)
 
 
 def _check_shapes(

@@ -55,6 +55,12 @@ def least_action_loss(
       f"kl_auxiliary must have one entry per row of mean {jnp.shape(mean)}, got "
       f"{jnp.shape(kl_auxiliary)}"
     )
+  missing = jnp.ndim(mean) - jnp.ndim(log_scale)
+  if missing < 0 or jnp.shape(log_scale) != jnp.shape(mean)[missing:]:
+    raise ValueError(
+      f"log_scale must have the shape of mean {jnp.shape(mean)}, leading axes aside, got "
+      f"{jnp.shape(log_scale)}"
+    )
   event_ndim = jnp.ndim(mean) - 1
   kl = gaussian.kl(mean, log_scale, mean_reduced, log_scale, event_ndim=event_ndim)
   return kl + jnp.asarray(kl_auxiliary, wide_dtype(kl))

@@ -12,11 +12,8 @@ def as_log_weights(log_w: ArrayLike, rank: int = 2) -> jax.Array:
 
   Raises:
     TypeError: if log_w is not floating point.
-    ValueError: if log_w does not have `rank` axes, or no sample.
+    ValueError: if log_w does not have `rank` axes, or is empty.
   """
   check_float(log_w=log_w)
   check_rank(rank, log_w=log_w)
-  log_w = jnp.asarray(log_w, wide_dtype(log_w))
-  if 0 in log_w.shape[:-1]:
-    raise ValueError(f"log_w must have at least one sample, got shape {log_w.shape}")
-  return log_w
+  return jnp.asarray(log_w, wide_dtype(log_w))

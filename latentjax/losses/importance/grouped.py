@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_range, check_same_shape
+from latentjax.checks import check_alike, check_range
 from latentjax.losses.importance._log_weights import as_log_weights
 from latentjax.losses.importance.bounds import iwae_bound
 
@@ -112,8 +112,8 @@ def piwae_bound(log_w_model: ArrayLike, log_w_inference: ArrayLike) -> jax.Array
     Rainforth et al., Tighter Variational Bounds are Not Necessarily Better, 2018, PIWAE.
       arXiv:1802.04537
   """
+  check_alike(3, log_w_model=log_w_model, log_w_inference=log_w_inference)
   log_w_model = as_log_weights(log_w_model, rank=3)
-  check_same_shape(log_w_model=log_w_model, log_w_inference=log_w_inference)
   inference = miwae_bound(log_w_inference)
   generative = iwae_bound(log_w_model.reshape(-1, log_w_model.shape[-1]))
   return generative + (inference - jax.lax.stop_gradient(inference))

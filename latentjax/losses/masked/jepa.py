@@ -138,6 +138,8 @@ def masked_positions(mask: ArrayLike, *, size: int) -> tuple[jax.Array, jax.Arra
       Architecture, 2023. arXiv:2301.08243
   """
   mask = as_mask(jnp.shape(mask), mask=mask)
+  if mask.ndim == 0:
+    raise ValueError("mask must have shape (..., P), got a scalar")
   check_positive_int(size=size)
   if size > mask.shape[-1]:
     raise ValueError(f"size must be at most the {mask.shape[-1]} patches, got {size}")

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
-  check_alike,
+  check_float,
   check_positive_int,
   check_range,
+  check_same_shape,
   wide_dtype,
 )
 from latentjax.collectives import draw_rows
@@ -122,7 +123,10 @@ def mae_loss(
   References:
     He et al., Masked Autoencoders Are Scalable Vision Learners, 2022. arXiv:2111.06377
   """
-  check_alike(3, prediction=prediction, target=target)
+  check_float(prediction=prediction, target=target)
+  if jnp.ndim(prediction) != 3:  # and maybe no patch
+    raise ValueError(f"prediction must have 3 axes, got shape {jnp.shape(prediction)}")
+  check_same_shape(prediction=prediction, target=target)
   check_range(0.0, strict=True, eps=eps)
   dtype = wide_dtype(prediction, target)
   target = jax.lax.stop_gradient(jnp.asarray(target, dtype))

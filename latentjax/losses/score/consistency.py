@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_alike, check_choice, check_float, check_positive_int, check_range
+from latentjax.checks import check_alike, check_batch, check_choice, check_positive_int, check_range
 from latentjax.collectives import draw_rows
 from latentjax.diffusion.processes import Process, noised, time_at_log_snr
 from latentjax.diffusion.processes.predictions import draw_noise, expand_time
@@ -99,7 +99,7 @@ def consistency_training_loss(
     Song and Dhariwal, Improved Techniques for Training Consistency Models, 2023. arXiv:2310.14189
     Dao et al., Improved Training Technique for Latent Consistency Models, 2025. arXiv:2502.01441
   """
-  check_float(x=x)
+  check_batch(x=x)
   x = jnp.asarray(x)
   key_time, key_noise = jax.random.split(key)
   time_sampler = time_sampler or partial(consistency_times, process=process)
@@ -177,7 +177,7 @@ def consistency_distillation_loss(
   References:
     Song et al., Consistency Models, 2023. arXiv:2303.01469
   """
-  check_float(x=x)
+  check_batch(x=x)
   check_choice(("heun", "euler"), solver=solver)
   x = jnp.asarray(x)
   key_time, key_noise = jax.random.split(key)

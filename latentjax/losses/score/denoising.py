@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_alike, check_choice, check_float, wide_dtype
+from latentjax.checks import check_alike, check_batch, check_choice, wide_dtype
 from latentjax.diffusion.processes import PREDICTIONS, Process, noised
 from latentjax.diffusion.processes.predictions import (
   draw_noise,
@@ -205,7 +205,7 @@ def _error(
 ) -> tuple[jax.Array, jax.Array]:
   """Times (B,) and squared errors (B,) of predictions at them."""
   check_choice(PREDICTIONS, prediction=prediction)
-  check_float(x=x)
+  check_batch(x=x)
   x = jnp.asarray(x)
   key_time, key_noise = jax.random.split(key)
   t = _inside(time_sampler(key_time, batch_size=x.shape[0], axis_name=axis_name))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float
+from latentjax.checks import check_batch
 from latentjax.diffusion.processes.predictions import draw_noise
 from latentjax.losses.score.denoising import PredictFn, flow_matching_loss
 from latentjax.losses.score.times import TimeSampler, antithetic_times
@@ -56,7 +56,7 @@ def flow_alignment_loss(
   References:
     Li et al., Aligning Latent Spaces with Flow Priors, 2025. arXiv:2506.05240
   """
-  check_float(y=y)
+  check_batch(y=y)
   y = jnp.asarray(y)
   key_noise, key_loss = jax.random.split(key)
   eps = draw_noise(key_noise, y, axis_name)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_alike, check_float, check_range, wide_dtype
+from latentjax.checks import check_alike, check_batch, check_range, wide_dtype
 from latentjax.collectives import draw_rows
 from latentjax.diffusion.processes import Process, noised, rectified_flow
 from latentjax.diffusion.processes.predictions import draw_noise, expand_time, prediction_of
@@ -71,7 +71,7 @@ def mean_flow_loss(
   References:
     Geng et al., Mean Flows for One-step Generative Modeling, 2025. arXiv:2505.13447
   """
-  check_float(x=x)
+  check_batch(x=x)
   check_range(0.0, 1.0, share_apart=share_apart)
   check_range(0.0, strict=True, offset=offset)
   x, process = jnp.asarray(x), process or rectified_flow()

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import (
+  check_batch,
   check_float,
   check_positive_int,
   check_rank,
@@ -127,7 +128,7 @@ def multimarginal_loss(
   References:
     Albergo et al., Multimarginal generative modeling with stochastic interpolants, 2023. arXiv:2310.03695
   """
-  check_float(xs=xs)
+  check_batch(xs=xs)
   xs = jnp.asarray(xs)
   if xs.ndim < 3:
     raise ValueError(f"xs must have shape (B, K, ...), got {xs.shape}")

@@ -61,7 +61,7 @@ def step_variation(
   Args:
     predict_fn: `(z_t, t) -> prediction`, z_t (B, ...), t (B,).
     z_t: noised data, shape (B, ...).
-    t: times in [0, 1], shape (B,).
+    t: times in [0, 1], shape (B,) or ().
     direction: n, the same shape as z_t.
     process: alpha and sigma.
     prediction: what predict_fn predicts: "eps", "x0", "v", "score" or "velocity".

@@ -37,7 +37,7 @@ def uniform_weight(log_snr: ArrayLike) -> jax.Array:
     log_snr: lambda, any shape.
 
   Returns:
-    Ones, the shape of log_snr.
+    Ones, the shape of log_snr, float32 or wider.
 
   Raises:
     Nothing.
@@ -62,7 +62,7 @@ def min_snr_weight(log_snr: ArrayLike, *, gamma: ArrayLike = 5.0) -> jax.Array:
     gamma: the limit, positive. Can be traced.
 
   Returns:
-    Weights in (0, 1], the shape of log_snr.
+    Weights in (0, 1], the shape of log_snr, float32 or wider.
 
   Raises:
     ValueError: if gamma is not positive.
@@ -90,7 +90,7 @@ def p2_weight(log_snr: ArrayLike, *, gamma: ArrayLike = 1.0, k: ArrayLike = 1.0)
     k: positive. Can be traced.
 
   Returns:
-    Weights, the shape of log_snr.
+    Weights, the shape of log_snr, float32 or wider.
 
   Raises:
     ValueError: if a number is out of range.
@@ -119,7 +119,7 @@ def sigmoid_weight(log_snr: ArrayLike, *, bias: ArrayLike = 2.0) -> jax.Array:
     bias: b, the log signal-to-noise ratio at which the weight is one half. Can be traced.
 
   Returns:
-    Weights in (0, 1), the shape of log_snr.
+    Weights in (0, 1), the shape of log_snr, float32 or wider.
 
   Raises:
     Nothing.
@@ -152,7 +152,7 @@ def edm_weight(log_snr: ArrayLike, *, sigma_data: ArrayLike = 0.5) -> jax.Array:
     sigma_data: standard deviation of the data, positive. Can be traced.
 
   Returns:
-    Weights above 1, the shape of log_snr.
+    Weights above 1, the shape of log_snr, float32 or wider.
 
   Raises:
     ValueError: if sigma_data is not positive.
@@ -183,7 +183,7 @@ def likelihood_weight(log_snr: ArrayLike, *, process: Process) -> jax.Array:
     process: its log_snr is inverted to find the slope.
 
   Returns:
-    Weights, the shape of log_snr. Detached from log_snr.
+    Weights, the shape of log_snr, float32 or wider. Detached from log_snr.
 
   Raises:
     Nothing.

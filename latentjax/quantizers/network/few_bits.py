@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_range, wide_dtype
+from latentjax.checks import check_float, check_not_empty, check_range, wide_dtype
 from latentjax.quantizers.gradients import straight_through
 from latentjax.quantizers.network._bits import check_bits
 
@@ -140,4 +140,5 @@ def _nearest_exponent(sizes: jax.Array) -> jax.Array:
 
 def _wide(w: ArrayLike) -> jax.Array:
   check_float(w=w)
+  check_not_empty(w=w)
   return jnp.asarray(w, wide_dtype(w))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_positive_int, check_same_shape, wide_dtype
+from latentjax.checks import check_positive_int, check_rank, check_same_shape, wide_dtype
 
 __all__ = ["allocate_bits", "hessian_sensitivity", "hessian_trace"]
 
@@ -86,6 +86,7 @@ def hessian_sensitivity(trace: ArrayLike, w: ArrayLike, w_q: ArrayLike) -> jax.A
     Dong et al., HAWQ-V2: Hessian Aware trace-Weighted Quantization of Neural Networks, 2020.
       arXiv:1911.03852
   """
+  check_rank(0, trace=trace)
   check_same_shape(w=w, w_q=w_q)
   dtype = wide_dtype(trace, w, w_q)
   error = jnp.asarray(w_q, dtype) - jnp.asarray(w, dtype)

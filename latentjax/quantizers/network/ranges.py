@@ -6,7 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_positive_int, check_range, wide_dtype
+from latentjax.checks import (
+  check_float,
+  check_not_empty,
+  check_positive_int,
+  check_range,
+  wide_dtype,
+)
 from latentjax.quantizers.network._bits import check_bits
 from latentjax.quantizers.network.affine import affine_grid, fake_quantize
 
@@ -246,4 +252,5 @@ def update_moving_range(
 
 def _wide(x: ArrayLike) -> jax.Array:
   check_float(x=x)
+  check_not_empty(x=x)
   return jax.lax.stop_gradient(jnp.asarray(x, wide_dtype(x)))

@@ -105,6 +105,17 @@ def test_videos_follow_their_path_and_stay_inside():
   assert np.allclose(spins, spins[:, :1], atol=1e-5)
 
 
+def test_motions_differ_wherever_they_start():
+  source = lf.moving_sprites(num_frames=4, side=32)
+  motions = np.stack(np.meshgrid(*map(np.arange, (16, 4, 5)), indexing="ij"), -1).reshape(-1, 3)
+  path = jax.jit(jax.vmap(source.extras["path"]))
+  for x, y in ((0, 0), (15, 7)):
+    starts = np.tile([0, 0, 0, x, y, 0], (len(motions), 1))
+    columns, rows, turn = np.asarray(path(np.hstack([starts, motions]))).transpose(2, 0, 1)
+    seen = np.hstack([columns, rows, np.cos(turn), np.sin(turn)])
+    assert len(np.unique(np.round(seen, 2), axis=0)) == len(motions)
+
+
 def test_a_bounce_is_a_mirror():
   from latentjax.data.factors.moving import bounce
 

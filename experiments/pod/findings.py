@@ -1,0 +1,116 @@
+"""What is likely to be wrong with a program on many devices."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import jax
+from jax.extend.core import jaxprs_in_params
+
+from experiments.pod.analysis import MIB, Cost
+from experiments.pod.hlo import Collective
+
+PyTree = Any
+LARGE = 64 * MIB
+
+
+def findings(
+  found: Cost, jaxpr: Any, state: PyTree, *, batch_size: int, large: int = LARGE
+) -> list[str]:
+  """All warnings about a program.
+
+  Args:
+    found: its cost.
+    jaxpr: as for `cost`.
+    state: shapes with shardings of what goes from step to step.
+    batch_size: rows of the global batch.
+    large: bytes on one device from which on it is worth a warning.
+  """
+  return [
+    *replicated(state, large=large),
+    *squares(jaxpr, batch_size, state, num_devices=found.num_devices, large=large),
+    *misplaced_gathers(found.collectives, state, batch_size, large=large),
+    *not_donated(found),
+  ]
+
+
+def name_of(path: Any) -> str:
+  """Such as params/encoder/kernel."""
+  return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def replicated(state: PyTree, *, large: int = LARGE) -> list[str]:
+  """Large arrays that every device holds in full."""
+  out = []
+  for path, x in jax.tree_util.tree_leaves_with_path(state):
+    size = math.prod(x.shape) * x.dtype.itemsize
+    if x.sharding.num_devices > 1 and x.sharding.is_fully_replicated and size >= large:
+      out.append(
+        f"replicated: {name_of(path)} {list(x.shape)}, {size / MIB:.0f} MiB on every device"
+      )
+  return out
+
+
+def squares(
+  jaxpr: Any, batch_size: int, state: PyTree, *, num_devices: int = 1, large: int = LARGE
+) -> list[str]:
+  """Arrays with the batch along two dimensions, which grow with its square.
+
+  Seen before the program is split, with at least `large` bytes for each device. Says nothing where a
+  dimension of the state is a multiple of the batch size, as the two cannot then be told apart.
+  """
+  taken = {n for leaf in jax.tree.leaves(state) for n in leaf.shape}
+  if batch_size < 2 or any(n and n % batch_size == 0 for n in taken):
+    return []
+  sizes: dict[tuple[int, ...], int] = {}
+
+  def visit(jaxpr: Any) -> None:
+    for eqn in jaxpr.eqns:
+      for var in eqn.outvars:
+        shape = getattr(var.aval, "shape", ())
+        if sum(n > 0 and n % batch_size == 0 for n in shape) >= 2:
+          sizes[shape] = math.prod(shape) * var.aval.dtype.itemsize // num_devices
+      for sub in jaxprs_in_params(eqn.params):
+        visit(sub)
+
+  visit(jaxpr)
+  return [
+    f"batch x batch: an array {list(shape)}, {size / MIB:.0f} MiB on every device at best"
+    for shape, size in sizes.items()
+    if size >= large
+  ]
+
+
+def misplaced_gathers(
+  exchanged: list[Collective], state: PyTree, batch_size: int, *, large: int = LARGE
+) -> list[str]:
+  """Gathers of a whole stack of layers at once, and of rows where parameters are what is split."""
+  leaves = [
+    (name_of(path), x)
+    for path, x in jax.tree_util.tree_leaves_with_path(state)
+    if not x.sharding.is_fully_replicated
+  ]
+  out = []
+  for c in exchanged:
+    if c.kind != "all-gather" or c.size < large:
+      continue
+    for shape in re.findall(r"\[([\d,]+)\]", c.shapes):
+      dims = tuple(int(n) for n in shape.split(","))
+      names = [name for name, x in leaves if x.ndim > 2 and tuple(x.shape) == dims]
+      if names and not c.in_loop:
+        out.append(f"gathered whole: {names[0]} {list(dims)}, all layers of a stack at once")
+      elif leaves and batch_size in dims:
+        out.append(f"rows gathered: {list(dims)} for {c.source[-60:]}; gather parameters instead")
+  return out
+
+
+def not_donated(found: Cost) -> list[str]:
+  """State whose memory the next state does not take over."""
+  missing = found.outputs - found.donated
+  if missing <= 0.05 * found.state:
+    return []
+  return [
+    f"not donated: {missing / MIB:.2f} of {found.outputs / MIB:.2f} MiB of results are new memory"
+  ]

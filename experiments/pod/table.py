@@ -1,0 +1,252 @@
+"""Weak scaling of every experiment that trains: a fixed batch for each chip, more and more chips.
+
+For 1, 16, 256 and 1,024 chips of TPU v5p the train step is compiled with the experiment's own flags (one
+seed) and as many times its batch size. Memory and bytes sent per chip must stay what they are as chips are
+added. One process for each experiment; results are kept as they come, and the command goes on where it was
+ended.
+Command: python -m experiments.pod table [--names=vae_mnist,ssl_table] [--data_dir=DIR]
+Time: about an hour and a half on one core.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.harness.cli import EXPERIMENTS, available
+
+RESULT = EXPERIMENTS / "results" / "bench" / "pods.json"
+TOPOLOGIES = {1: "v5p:1", 16: "v5p:2x2x4", 256: "v5p:4x8x8", 1024: "v5p:8x8x16"}
+SLACK = (
+  1.1  # a ring over n devices sends (n - 1) / n of an array: 16/15 more over many than over 16
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """Flags of the table."""
+
+  names: str = ""
+  """Experiments, separated by commas; all that train by default."""
+  program: str | None = None
+  """Name of a network that is trained; None: the first with the experiment's flags; "all"."""
+  chips: tuple[int, ...] = tuple(TOPOLOGIES)
+  """Numbers of chips."""
+  flags: str = ""
+  """Further flags for them, separated by blanks."""
+  data_dir: Path | None = None
+  """Where TFDS data sets lie."""
+  seconds: int = 400
+  """Limit for one experiment."""
+  render: bool = False
+  """Write the table from what is there."""
+
+
+def main(argv: Sequence[str]) -> int:
+  """Run the command; returns the exit status."""
+  import tyro
+
+  config = tyro.cli(
+    Config, args=list(argv), prog="python -m experiments.pod table", description=__doc__,
+    use_underscores=True,
+  )  # fmt: skip
+  names = config.names.split(",") if config.names else list(filter(trains, available()))
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  found = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": [], "left_out": {}}
+  for name in names if not config.render else ():
+    label = (name, config.program or "", config.flags)
+    known = {
+      r["chips"] for r in found["rows"] if (r["experiment"], r["asked"], r["flags"]) == label
+    }
+    todo = tuple(n for n in config.chips if n not in known)
+    if not todo or name in found["left_out"]:
+      continue
+    start = time.perf_counter()
+    new, error = compile_rows(name, dataclasses.replace(config, chips=todo))
+    found["rows"] += new
+    if not new and not known:
+      found["left_out"][name] = error
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{name}: {len(new)} rows in {time.perf_counter() - start:.0f} s {error}", flush=True)
+  RESULT.with_suffix(".md").write_text(markdown(found))
+  return 0
+
+
+def trains(name: str) -> bool:
+  """Whether an experiment, or a part of the harness that it imports, calls `train`."""
+  source = (EXPERIMENTS / f"{name}.py").read_text()
+  imported = " ".join(
+    re.findall(r"^from experiments\.harness.* import (?:\([^)]*\)|.*)", source, re.M)
+  )
+  harness = (EXPERIMENTS / "harness").glob("*.py")
+  parts = [p.read_text() for p in harness if re.search(rf"\b{p.stem}\b", imported)]
+  return any(re.search(r"[^_]\btrain\(", text) for text in (source, *parts))
+
+
+def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
+  """Rows of an experiment, from a process of its own, and why there are none or no more."""
+  context = multiprocessing.get_context("forkserver")
+  context.set_forkserver_preload(["experiments.pod.analysis", "experiments.pod.capture"])
+  with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder) / "rows"
+    path.touch()
+    process = context.Process(target=write_rows, args=(name, config, path))
+    process.start()
+    process.join(config.seconds)
+    error = ""
+    if process.is_alive():
+      process.kill()
+      process.join()
+      error = f"more than {config.seconds} s"
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+  if found and "error" in found[-1]:
+    error = found.pop()["error"]
+  elif process.exitcode and not error:
+    error = f"the compiler ended the process ({process.exitcode})"
+  return found, error
+
+
+def write_rows(name: str, config: Config, path: Path) -> None:
+  """Write rows to a file as they come, and what went wrong in place of a row."""
+  with path.open("a") as out:
+    try:
+      for row in rows(name, config):
+        out.write(json.dumps(row) + "\n")
+        out.flush()
+    except Exception as error:  # an experiment may raise anything; the table says what
+      text = f"{type(error).__name__}: {error}".splitlines()[0]
+      out.write(json.dumps({"error": text[:300]}) + "\n")
+
+
+def rows(name: str, config: Config) -> Any:
+  """Compile for one number of chips after another."""
+  import importlib.metadata
+
+  from experiments.pod import analysis, chips
+  from experiments.pod.__main__ import Config as Single
+  from experiments.pod.__main__ import calls
+  from experiments.pod.capture import intercept
+  from experiments.pod.findings import findings
+
+  intercept()
+  own = [*config.flags.split(), *([f"--data_dir={config.data_dir}"] if config.data_dir else [])]
+  for count in config.chips:
+    topology = TOPOLOGIES[count]
+    target = chips.target(topology)
+    for call in calls(Single(program=config.program), name, own, count):
+      program = call.program(target.devices)
+      found, jaxpr, _ = analysis.program_cost(program, target.platform)
+      least = analysis.roofline(found, target.chip)
+      yield {
+        "experiment": name,
+        "program": call.name,
+        "asked": config.program or "",
+        "flags": config.flags,
+        "chips": count,
+        "topology": topology,
+        "batch_per_chip": call.config.batch_size // count,
+        **{f: getattr(found, f) for f in ("params", "opt_state", "model_state", "data")},
+        **{f: getattr(found, f) for f in ("temporaries", "memory", "sent", "flops", "accessed")},
+        "collectives": sent_by_kind(found.collectives),
+        "seconds": least.seconds,
+        "bound": least.bound,
+        "utilisation": least.utilisation,
+        "warnings": findings(
+          found, jaxpr, program.args[0], batch_size=call.config.batch_size, large=2**20
+        ),
+        "compile_seconds": round(found.compile_seconds, 1),
+        "versions": {p: importlib.metadata.version(p) for p in ("jax", "libtpu")},
+      }
+
+
+def sent_by_kind(exchanged: Sequence[Any]) -> dict[str, float]:
+  """Bytes that leave a chip by each kind of collective."""
+  return {
+    kind: sum(c.sent for c in exchanged if c.kind == kind)
+    for kind in sorted({c.kind for c in exchanged})
+  }
+
+
+def flat(values: dict[int, float]) -> str:
+  """Whether a number per chip is at 1,024 chips what it is at 16."""
+  if not {16, 1024} <= set(values):
+    return "not known"
+  return "yes" if values[1024] <= SLACK * values[16] + 4096 else "**no**"
+
+
+def short(warnings: Sequence[str]) -> str:
+  """How many of each kind, and the last of it."""
+  kinds: dict[str, list[str]] = {}
+  for line in warnings:
+    kind, _, rest = line.partition(": ")
+    kinds.setdefault(kind, []).append(rest)
+  return "; ".join(f"{kind} ({len(lines)}): {lines[-1]}" for kind, lines in kinds.items())
+
+
+def markdown(found: dict[str, Any]) -> str:
+  """The table for people."""
+  groups: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
+  for row in found["rows"]:
+    groups.setdefault((row["experiment"], row["program"], row["flags"]), {})[row["chips"]] = row
+  lines, both = [], 0
+  for (name, program, flags), by in sorted(groups.items()):
+    column = lambda key, unit, by=by: {n: row[key] / unit for n, row in by.items()}
+    most = by[max(by)]
+    flats = [flat(column(key, 1)) for key in ("memory", "sent")]
+    both += flats == ["yes", "yes"]
+    what = name if program in ("train", name) else f"{name}: {program}"
+    cells = [
+      f"{what} `{flags}`" if flags else what,
+      str(most["batch_per_chip"]),
+      f"{most['params'] / 2**20:.3g}",
+      numbers(column("memory", 2**20)),
+      flats[0],
+      numbers(column("sent", 2**20)),
+      flats[1],
+      numbers(column("flops", 1e9)),
+      f"{1e6 * most['seconds']:.0f} ({most['bound']})",
+      short(most["warnings"]),
+    ]
+    lines.append(f"| {' | '.join(cells)} |")
+  left = "\n".join(f"- {name}: {why}" for name, why in sorted(found["left_out"].items()))
+  return HEAD.format(both=both, all=len(groups)) + "\n".join(lines) + LEFT + left + "\n"
+
+
+def numbers(values: dict[int, float]) -> str:
+  """For 1 / 16 / 256 / 1,024 chips."""
+  return " / ".join(f"{values[n]:.3g}" if n in values else "-" for n in TOPOLOGIES)
+
+
+HEAD = """# Weak scaling, compiled
+
+Generated by `python -m experiments.pod table`; do not edit. The train step of every experiment, compiled by
+the TPU's own compiler for 1 / 16 / 256 / 1,024 chips of TPU v5p, without a TPU: the batch of the experiment
+on every chip, parameters on all of them, one seed. MiB per chip; "sent" is what leaves a chip in a step, by
+ring algorithms. Flat: at 1,024 chips at most 1.1 times what it is at 16, which a ring's (n - 1) / n explains,
+and 4 KiB. The time is the roofline's for most chips: these networks are small, and for them it is a bound and
+no forecast. TPUs keep small temporaries in a memory of their own, which does not count.
+
+Losses that compare every row with every other ask for the rows of all chips: by themselves they gather them,
+and memory and traffic grow with the number of chips. Where a loss has a `block_size`, it and
+`--parallel=pmap` send blocks round a ring, which bounds the memory; what is sent and computed for each chip
+still grows, as the pairs of its rows do.
+
+Memory and traffic are both flat for {both} of {all} programs.
+
+| experiment | batch per chip | parameters | memory | flat | sent | flat | GFLOP | us at least | \
+warnings (1 MiB and more) |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+LEFT = """
+
+Not in the table:
+
+"""

@@ -1,0 +1,1 @@
+"""Faults injected into real runs, many times; `python -m experiments.soak` does it."""

@@ -1,0 +1,114 @@
+"""How every function of `latentjax.metrics` is called."""
+
+from kernel_calls import call
+
+from latentjax.quantizers import round_quantize
+
+CODES = "N D, i<3:N C"
+VALUES = {"num_values": 3, "num_bins": 2}
+SCORE = call(f"{CODES} -> ()", **VALUES)
+DRAWN = call(f"{CODES} -> ()", num_train=8, num_eval=8, batch_size=4, num_values=3)
+PAIRED = call("N D, N E -> ()")
+SAMPLES = call("N D, M D ->")
+NEIGHBOURS = call("N D, M D ->", num_neighbours=2)
+CCA = call("N D, N E ->")
+POINTS = call("N D -> ()")
+
+KERNELS = {
+  "active_units": call("N D ->"),
+  "adaptive_retrieval": call(
+    "K 4, N 4 -> i:K 2", short_dim=(2,), num_candidates=(5,), num_neighbours=2
+  ),
+  "beta_vae_score": DRAWN,
+  "bits_per_dimension": call("*B -> B", num_dims=8),
+  "boosted_trees": call("N D, i<3:N 2, M D ->", num_values=(3, 3), num_stages=2, num_bins=4),
+  "c2st": SAMPLES,
+  "cca": CCA,
+  "code_perplexity": call("*i<5:B -> ()", num_codes=5),
+  "code_usage": call("*i<5:B -> ()", num_codes=5),
+  "column_entropies": call("i<3:N C -> C", num_values=3),
+  "dci": call(CODES + " ->", num_values=3, num_stages=2, num_bins=4),
+  "dci_scores": call("n:D F -> (), ()"),
+  "dcimig": SCORE,
+  "density_coverage": NEIGHBOURS,
+  "discretize": call("N D -> i:N D", num_bins=3),
+  "dmig": call(f"{CODES} -> C", **VALUES),
+  "effective_rank": POINTS,
+  "expected_calibration_error": call("d:B C, i<C:B -> ()"),
+  "explicitness": call(CODES + " -> ()", num_values=3),
+  "factor_association": call("F P D, F P D, where=b:F P -> D F"),
+  "factor_vae_score": DRAWN,
+  "frechet_distance": call("N D, M D -> ()"),
+  "frechet_distance_of_moments": call("D, c:D D, D, c:D D -> ()"),
+  "gaussian_total_correlation": POINTS,
+  "gaussian_wasserstein_correlation": POINTS,
+  "generative_quality": NEIGHBOURS,
+  "hubness": call("N D ->", num_neighbours=3),
+  "identifiability_r2": call("N C, N D -> ()"),
+  "infomec": call(CODES + " ->", num_values=3, num_neighbours=2, num_steps=3),
+  "interpolation_deviation": call("B D, B D -> B", decode_fn=lambda z: z / 2),
+  "irs": call(f"{CODES} -> ()", num_bins=3),
+  "iso_score": POINTS,
+  "kernel_cka": PAIRED,
+  "kernel_distance_of_subsets": call("N D, M D ->", num_subsets=2, subset_size=4, limit=1e2),
+  "kernel_vendi_score": call("c:B B -> ()"),
+  "knn_predict": call("K D, N D, i<3:N -> i:K", num_classes=3, num_neighbours=3),
+  "label_information": call("i<3:N, i<3:N -> ()"),
+  "label_number_information": call("i<3:N, N -> ()", num_neighbours=2),
+  "lasso_probe": call("N D, N E -> D E, E", max_sweeps=3),
+  "latent_slopes": call("N, N, N ->"),
+  "linear_cka": PAIRED,
+  "lipschitz_tail_bound": call("*n:B -> B"),
+  "logistic_probe": call("N D, i<3:N -> D 3, 3", num_classes=3, max_steps=3),
+  "maximum_mean_discrepancy": call("N D, M D ->", bandwidths=(1.0,), num_permutations=4),
+  "mean_correlation_coefficient": call("N C, N D -> ()"),
+  "mean_sampled_correlations": call("N D, l:N D, where=b:D ->", limit=1e2),
+  "mean_sampled_information": call("N D, l:N D, where=b:D ->", num_bins=3),
+  "mig": SCORE,
+  "mle_intrinsic_dimension": call("N D -> ()", num_neighbours=3),
+  "modality_gap": call("N D, N D ->"),
+  "modularity": SCORE,
+  "monomorphism_defect": call("N D -> ()"),
+  "mutual_information_matrix": call("i<3:N A, i<3:N C -> A C", num_values=3, num_other_values=3),
+  "neural_collapse": call("N D, i<C:N, D C, C ->"),
+  "omes": call("s:D F, where=b:D ->"),
+  "orthogonal_alignment": call("N D, N E -> D E"),
+  "partition_isotropy": POINTS,
+  "precision_recall": NEIGHBOURS,
+  "prediction_retrieval": call("B D, B D ->", k=(1, 2)),
+  "predictive_information": call("i<3:N C, N D -> C", num_values=3, num_steps=3),
+  "procrustes_distance": PAIRED,
+  "product_morphism_defect": call("N F -> F", encode_fn=lambda y: y / 2),
+  "pwcca": CCA,
+  "relation_defect": call("*b:3 2 3 2 -> ()"),
+  "relative_scale": POINTS,
+  "ridge_probe": call("N D, N E -> D E, E"),
+  "rsa": PAIRED,
+  "sap": call(f"{CODES} -> ()", num_values=3),
+  "slot_probe": call("N 3 D, N 2 E ->", num_rounds=2),
+  "sparse_logistic_probe": call("N D, i<3:N -> D 3, 3", num_classes=3, max_steps=3),
+  "split_half_slopes": call("N, N K ->", estimate_fn=lambda items: items.mean(1), num_partitions=2),
+  "stochastic_defect": call("*d:3 2 ->"),
+  "structured_dci": call("n:A D C E ->"),
+  "svcca": CCA,
+  "tail_index": call("*N -> ()", num_tail=3),
+  "token_change_rate": call("*B D ->", quantize_fn=round_quantize, snr_db=10.0),
+  "tolerance": call("B D, i<3:B -> ()", num_classes=3),
+  "tte_depth": call("B D, N D -> B"),
+  "two_nn": POINTS,
+  "udr": call("A N D, kl=n:A D ->"),
+  "variable_types": call("l:N D ->"),
+  "vendi_score": POINTS,
+}
+
+EXCEPTIONS = {
+  "depth_rank_sum": "its errors name the arguments of tte_depth",
+  "disentanglement_report": "few rows are refused by num_bins, which it does not take",
+  "equivariance_defect": "a scalar for factors is not refused by name",
+  "kernel_distance": "one row of features is refused as one of x and y",
+  "modularity_defect": "a scalar for codes_grid is not refused by name",
+  "retrieval_cost": "takes no array",
+  "slerp": "broadcasts a share of shape (1,)",
+  "sqnr": "an empty array is not refused by name",
+  "subspace_affinity": "leading axes that do not broadcast are not refused by name",
+}
