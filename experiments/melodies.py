@@ -15,7 +15,11 @@ keep no latent at beta = 1. Accuracy is rescaled, from 0 for the most frequent v
 pixels of a sprite are black anyway. The program averages the loss of melodies, and of melodies alone, over
 their 16 tokens, and lets beta-VAE have 50 nats for nothing; here all losses are the methods' own, in nats per
 example. Networks are fully connected; sprites are 16 x 16, of four factors, with ten latents.
-Time: about fifteen minutes on one CPU core, three seeds of an auto-encoder and nine models on either set.
+As run, the pressure itself costs melodies everything (rescaled accuracy 0.98 to -0.01) and sprites less (0.93
+to 0.52), but little is disentangled: MIG is below 0.04 on melodies and 0.1 on sprites, in every setting. So
+the second claim holds because no method finds anything, and the others rest on small differences of MIG: in
+one seed of three the correlation is positive and the best MIG costs no more on melodies than on sprites.
+Time: about seven minutes of one CPU core, three seeds of an auto-encoder and nine models on either set.
 """
 
 from __future__ import annotations
