@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import sys
 import tempfile
@@ -43,31 +44,32 @@ def prepare(topology: str) -> None:
     jax.config.update("jax_num_cpu_devices", count)
 
 
-def own_flags(config: Config, name: str, flags: Sequence[str], num_devices: int) -> list[str]:
-  """The experiment's flags, with the rows of all devices and one seed unless they say otherwise."""
-  import importlib
-
-  given = dict(flag.split("=", 1) for flag in flags if "=" in flag)
-  groups = num_devices // int(given.get("--tensor", 1))
-  out = list(flags)
-  if "--batch_size" not in given:
-    rows = config.batch_per_chip
-    if rows is None:
-      rows = importlib.import_module(f"experiments.{name}").Config().batch_size
-    out.append(f"--batch_size={rows * groups}")
-  return out if "--seeds" in given else [*out, "--seeds=1"]
-
-
 def calls(config: Config, name: str, flags: Sequence[str], num_devices: int) -> list[Any]:
-  """The wanted calls of `train`, for so many devices; `intercept` has to have been called."""
+  """The wanted calls of `train` for so many devices, of one seed; `intercept` has to have been called.
+
+  Unless the flags say how many rows there are, every group of devices has the rows of the experiment. Some
+  stages of some experiments have a batch size of their own, whatever the flags: it is then that of a group.
+  """
   from experiments.pod.capture import capture
 
-  flags = own_flags(config, name, flags, num_devices)
-  with tempfile.TemporaryDirectory() as folder:
-    found = capture(name, flags, Path(folder), program=config.program)
   given = dict(flag.split("=", 1) for flag in flags if "=" in flag)
   groups = num_devices // int(given.get("--tensor", 1))
-  return [call.scaled(int(given["--batch_size"]), groups) for call in found]
+  rows = config.batch_per_chip
+  if rows is None:
+    rows = importlib.import_module(f"experiments.{name}").Config().batch_size
+
+  def found(groups: int) -> list[Any]:
+    defaults = {"--batch_size": str(rows * groups), "--seeds": "1"}
+    missing = [f"{flag}={value}" for flag, value in defaults.items() if flag not in given]
+    with tempfile.TemporaryDirectory() as folder:
+      return capture(name, [*missing, *flags], Path(folder), program=config.program)
+
+  wanted = found(groups)
+  if "--batch_size" in given or all(c.config.batch_size == rows * groups for c in wanted):
+    return wanted
+  alone = found(1)
+  fixed = [a.config.batch_size == c.config.batch_size for a, c in zip(alone, wanted, strict=True)]
+  return [call.times(groups) if own else call for call, own in zip(wanted, fixed, strict=True)]
 
 
 def run(config: Config, name: str, flags: Sequence[str]) -> int:

@@ -30,13 +30,8 @@ class Call:
   transform: Callable[..., Any] | None
   rules: Any
 
-  def scaled(self, rows: int, num_groups: int) -> Call:
-    """This call, with its batch for each group of devices where the experiment did not take `rows`.
-
-    Some stages of some experiments have a batch size of their own, whatever the flags say.
-    """
-    if self.config.batch_size == rows:
-      return self
+  def times(self, num_groups: int) -> Call:
+    """This call with as many times the rows."""
     config = dataclasses.replace(self.config, batch_size=self.config.batch_size * num_groups)
     return dataclasses.replace(self, config=config)
 

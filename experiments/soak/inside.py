@@ -34,7 +34,7 @@ from latentjax.training import CheckpointError, WorkdirError
 
 STEPS = 200
 ROOM = ("4k", "12k", "40k", "100k", "200k", "400k", "600k")
-NUM_FLIPS, NUM_RECORDS = 300, 100
+NUM_FLIPS, NUM_RECORDS = 150, 60
 
 
 class Bench:

@@ -1,5 +1,6 @@
 """What a program for a pod holds, sends and computes; every warning where it is due, and not elsewhere."""
 
+import dataclasses
 import sys
 import types
 
@@ -252,12 +253,14 @@ def test_what_trains_is_read_from_the_source():
 
 
 def trained(config):
-  """An experiment: a judge with flags of its own, then the network, then what needs it trained."""
+  """An experiment: a judge with flags of its own, then two networks, then what needs them trained."""
   init = lambda key: ({"w": jax.random.normal(key, (D, 16 * D))}, ())
   common = (objective, init, optax.adam(1e-3), ROWS)
   judge = training.train(*common, TrainConfig(batch_size=8), config.folder / "judge", name="judge")
   assert judge.state.params["w"].std() > 0.5, "a first state"
   training.train(*common, config, config.folder, name="network", progress=False)
+  halved = dataclasses.replace(config, batch_size=config.batch_size // 2)
+  training.train(*common, halved, config.folder, name="pairs")
   raise FloatingPointError("what comes after is of no interest")
 
 
@@ -266,18 +269,18 @@ def test_calls_of_train_are_noted(monkeypatch, tmp_path):
   fake.Config, fake.QUICK, fake.run = Config, {}, trained
   monkeypatch.setitem(sys.modules, "experiments.fake", fake)
   monkeypatch.setattr(training, "train", training.train)  # put back afterwards
-  flags = pod.own_flags(pod.Config(batch_per_chip=3), "fake", ["--tensor=2"], 8)
-  assert flags == ["--tensor=2", "--batch_size=12", "--seeds=1"]
-  given = ["--batch_size=5", "--seeds=2"]
-  assert pod.own_flags(pod.Config(), "fake", given, 8) == given
-  assert pod.own_flags(pod.Config(), "fake", [], 2)[0] == f"--batch_size={2 * 128}"
-  found = lambda wanted: [c.name for c in capture("fake", flags, tmp_path, program=wanted)]
-  assert found("judge") == ["judge"] and found("all") == ["judge", "network"]
-  (call,) = capture("fake", flags, tmp_path)
-  assert (call.name, call.config.batch_size) == ("network", 12)
-  assert dict(call.program(jax.devices()).mesh.shape) == {"replica": 1, "data": 4, "tensor": 2}
-  (network,) = pod.calls(pod.Config(batch_per_chip=3), "fake", ["--tensor=2"], 8)
-  (judge,) = pod.calls(pod.Config(batch_per_chip=3, program="judge"), "fake", ["--tensor=2"], 8)
-  assert (network.config.batch_size, judge.config.batch_size) == (12, 4 * 8), "a batch of its own"
+  found = lambda wanted: [c.name for c in capture("fake", [], tmp_path, program=wanted)]
+  assert found("judge") == ["judge"] and found("all") == ["judge", "network", "pairs"]
   with pytest.raises(FloatingPointError, match="of no interest"):
-    capture("fake", flags, tmp_path, program="other")
+    found("other")
+
+  def rows(*flags, num_devices=8, **fields):
+    every = pod.calls(pod.Config(program="all", **fields), "fake", list(flags), num_devices)
+    return {call.name: call.config.batch_size for call in every}
+
+  assert rows() == {"judge": 64, "network": 8 * 128, "pairs": 8 * 64}, "8 rows of its own"
+  assert rows("--tensor=2", batch_per_chip=6) == {"judge": 32, "network": 24, "pairs": 12}
+  assert rows("--batch_size=16") == {"judge": 8, "network": 16, "pairs": 8}
+  (call,) = pod.calls(pod.Config(), "fake", ["--tensor=2"], 8)
+  assert (call.name, call.config.seeds) == ("network", 1)
+  assert dict(call.program(jax.devices()).mesh.shape) == {"replica": 1, "data": 4, "tensor": 2}
