@@ -37,7 +37,8 @@ IN_TESTS = (
 def markdown(result: dict[str, Any]) -> str:
   """The whole page."""
   rows = [
-    f"| {o['fault']} | {o['how']} | {o['times']} | {o['outcome']} | {o['seconds']:.1f} | "
+    f"| {o['fault']} | {o['how']} | {o['times']} | {o['outcome']} | "
+    f"{format(o['seconds'], '.1f') if o['seconds'] else '-'} | "
     f"{'yes' if o['holds'] else '**no**'} |"
     for o in result["outcomes"]
   ]
