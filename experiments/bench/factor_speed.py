@@ -3,7 +3,7 @@
 From factors on the device to uint8 on the device, in batches. CPU seconds are those of all threads of this
 process, wall seconds are also what others do to it: the rate per core is of CPU seconds. Both are medians
 over the calls.
-Expected: at least 300,000 grey sprites of 64 x 64 pixels per wall second on two quiet cores.
+Expected: at least 150,000 grey sprites of 64 x 64 pixels per CPU second, and so 300,000 of two idle cores.
 Command: python -m experiments.bench factor_speed
 Time: half a minute on one quiet core.
 """
@@ -34,7 +34,7 @@ from latentjax.data.factors import (
 )
 
 RESULT = EXPERIMENTS / "results" / "bench" / "factor_speed.json"
-WANTED = 300_000
+WANTED = 150_000
 COLUMNS = 10
 
 
@@ -119,8 +119,8 @@ def run(config: Config) -> int:
     print(f"{name:16}" + "".join(f"{rate:12,.0f} {unit}" for unit, rate in timed[name].items()))
   caption = scenes().extras["caption"](sample_factors(jax.random.key(1), scenes(), 1)[0])
   print(f"the first scene: {read_caption(caption)}")
-  holds = bool(timed["sprites_grey"]["per_wall_second"] >= WANTED)
-  print(f"at least {WANTED:,} sprites per second: {'HOLDS' if holds else 'FAILS'}")
+  holds = bool(timed["sprites_grey"]["per_cpu_second"] >= WANTED)
+  print(f"at least {WANTED:,} sprites per CPU second: {'HOLDS' if holds else 'FAILS'}")
   if config.record:
     sheet()
     RESULT.write_text(json.dumps({**about, "rates": timed, "holds": holds}, indent=2) + "\n")

@@ -5,7 +5,7 @@ processes lose each other; disks fill up, bits flip, clocks jump; checkpoints go
 Expected: every run ends with the bits of one that nothing happened to, or with an error that says
 what is wrong.
 Command: python -m experiments.soak
-Time: half an hour on one core; stopped and started again it goes on where it was.
+Time: 44 minutes on cores shared with others; stopped and started again it goes on where it was.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ IN_TESTS = (
   ("loss or state not finite", "tests/training/test_faults.py"),
   ("damaged, cut and left-over lines of the log", "tests/training/test_workdir.py"),
   ("disk full, bits, clock, other devices, in one process", "tests/training/test_disk.py"),
+  ("SIGTERM to two processes, then one of them is killed", "tests/training/test_devices.py"),
   ("nothing is unpickled or evaluated", "tests/training/test_disk.py"),
 )
 
@@ -37,7 +38,8 @@ IN_TESTS = (
 def markdown(result: dict[str, Any]) -> str:
   """The whole page."""
   rows = [
-    f"| {o['fault']} | {o['how']} | {o['times']} | {o['outcome']} | {o['seconds']:.1f} | "
+    f"| {o['fault']} | {o['how']} | {o['times']} | {o['outcome']} | "
+    f"{format(o['seconds'], '.1f') if o['seconds'] else '-'} | "
     f"{'yes' if o['holds'] else '**no**'} |"
     for o in result["outcomes"]
   ]

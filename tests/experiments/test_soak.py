@@ -5,7 +5,7 @@ import json
 import pytest
 
 from experiments.soak import __main__ as soak
-from experiments.soak import kills
+from experiments.soak import kills, table
 from experiments.soak.lives import Outcome, SoakError
 
 
@@ -57,3 +57,11 @@ def test_what_an_earlier_life_left_half_written_is_not_taken_for_new(tmp_path):
   (tmp_path / "20.orbax-checkpoint-tmp").rmdir()
   (tmp_path / "20.orbax-checkpoint-tmp").mkdir()
   assert len(kills.half(tmp_path, "*orbax-checkpoint-tmp*") - before) == 1
+
+
+def test_the_committed_table_is_that_of_the_result(repository):
+  result = json.loads((repository / "experiments/results/soak/faults.json").read_text())
+  readme = repository / "experiments/results/soak/README.md"
+  assert table.markdown(result) == readme.read_text()
+  for _, test in table.IN_TESTS:
+    assert (repository / test).is_file()
