@@ -195,6 +195,7 @@ def draw(found: dict[str, Any]) -> Any:
       low, high = min(row[key]), max(row[key])
       axis.set_ylim(low / 2, max(high * 2, low * 20))
     time_power, memory_power = row["time_exponent"], row["memory_exponent"]
+    for axis in (left, right):
       axis.minorticks_off()
     left.set_xticks(row["sizes"], [f"{size:,}" for size in row["sizes"]], fontsize=7, rotation=30)
     left.set_title(f"{name}\ntime ^{time_power:.2f}, memory ^{memory_power:.2f}", fontsize=9)
