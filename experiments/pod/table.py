@@ -76,7 +76,10 @@ def main(argv: Sequence[str]) -> int:
       found["left_out"][name] = error
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     print(f"{name}: {len(new)} rows in {time.perf_counter() - start:.0f} s {error}", flush=True)
-  RESULT.with_suffix(".md").write_text(markdown(found))
+  done = {row["experiment"] for row in found["rows"]} | set(found["left_out"])
+  waiting = ", ".join(name for name in filter(trains, available()) if name not in done)
+  text = markdown(found) + (f"\nNot compiled yet: {waiting}.\n" if waiting else "")
+  RESULT.with_suffix(".md").write_text(text)
   return 0
 
 
