@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import tyro
 
 from experiments.harness import cli, report
+from experiments.pod import __main__ as pod
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TEXT = (REPOSITORY / "README.md").read_text()
@@ -61,7 +63,11 @@ def test_command_is_run_by_ci_or_accepted(command):
     assert f"\n{extra[1]} = " in (REPOSITORY / "pyproject.toml").read_text()
   elif words[2] in ("pip", "pytest"):
     assert command in ci
-  elif len(words) > 3 and words[3] != "report":
+  elif words[2] == "experiments.pod" and words[3] != "table":
+    own, flags = tyro.cli(pod.Config, args=words[4:], return_unknown_args=True)
+    assert own.topology
+    cli.parse(importlib.import_module(f"experiments.{words[3]}"), words[3], flags)
+  elif len(words) > 3 and words[3] not in ("report", "table"):
     flags = [word for word in words[4:] if word != "--help"]
     cli.parse(importlib.import_module(f"experiments.{words[3]}"), words[3], flags)
 
