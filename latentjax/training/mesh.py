@@ -80,9 +80,9 @@ def make_mesh(
     ValueError: if tensor does not divide the devices, or shards those of a replica.
   """
   devices = list(jax.devices() if devices is None else devices)
-  groups = len(devices) // tensor
   if tensor < 1 or len(devices) % tensor:
     raise ValueError(f"tensor: got {tensor}, wanted a divisor of the {len(devices)} devices")
+  groups = len(devices) // tensor
   replicas = math.gcd(num_replicas, groups) if jax.process_count() == 1 else 1
   sizes, names = [replicas, groups // replicas], [REPLICA_AXIS, DATA_AXIS]
   if shards is not None:

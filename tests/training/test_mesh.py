@@ -37,6 +37,9 @@ def test_shards_are_groups_of_devices():
   assert fsdp_spec((401, 402), mesh) == P(None, "shard"), "402 is divisible by 2"
   with pytest.raises(ValueError, match="shards: got 3, wanted a divisor of the 8 devices"):
     make_mesh(shards=3)
+  for tensor in (0, 3):
+    with pytest.raises(ValueError, match=f"tensor: got {tensor}, wanted a divisor of the 8 devices"):
+      make_mesh(tensor=tensor)
 
 
 def test_rules_reach_parameters_and_their_moments():
