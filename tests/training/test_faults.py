@@ -205,7 +205,10 @@ _gradient_only.defvjp(
     ({"batch_size": 16, "accumulate": 3}, "wanted a positive multiple of 24"),
     ({"fused_steps": 0}, "fused_steps: got 0"),
     ({"ema_decay": 1.5}, r"ema_decay: got 1\.5"),
-    ({"parallel": "pmap", "sharding": "fsdp"}, "sharding: got 'fsdp' and tensor=1 with parallel='pmap'"),
+    (
+      {"parallel": "pmap", "sharding": "fsdp"},
+      "sharding: got 'fsdp' and tensor=1 with parallel='pmap'",
+    ),
   ],
 )
 def test_bad_config_names_the_field(fields, message, tmp_path):

@@ -38,7 +38,9 @@ def test_shards_are_groups_of_devices():
   with pytest.raises(ValueError, match="shards: got 3, wanted a divisor of the 8 devices"):
     make_mesh(shards=3)
   for tensor in (0, 3):
-    with pytest.raises(ValueError, match=f"tensor: got {tensor}, wanted a divisor of the 8 devices"):
+    with pytest.raises(
+      ValueError, match=f"tensor: got {tensor}, wanted a divisor of the 8 devices"
+    ):
       make_mesh(tensor=tensor)
 
 
