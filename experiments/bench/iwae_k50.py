@@ -6,7 +6,7 @@ its default block of 10 samples; its temporary memory is compared with that of a
 pythae minimises -sum_k w_k log w_k with detached normalised weights: the gradient is that of the paper's
 eq. 8 (section 3 there), the value that it reports is not; -bound is eq. 8 on every side.
 Command: python -m experiments.bench iwae_k50 --torch_python=PYTHON --data_dir=DIRECTORY_OF_TFDS_MNIST
-Goals: at least 900 images/s, 1.4 x pythae's model in its own trainer, and 0.3 x the memory.
+Goals: at least 900 images/s, 1.5 x pythae's model in its own trainer, and 0.3 x the memory.
 Time: 3 minutes on two CPU cores.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 from experiments.bench import rounds, vae_mlp, worker
 from experiments.harness.cli import EXPERIMENTS
 
-RATE, MEMORY, GOALS = 900.0, 0.3, {"pythae": 1.4}
+RATE, MEMORY, GOALS = 900.0, 0.3, {"pythae": 1.5}
 RESULT = EXPERIMENTS / "results" / "bench" / "iwae_k50.json"
 SIDES = {
   "ours": ("iwae_k50_ours", "", False),

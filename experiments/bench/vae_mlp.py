@@ -3,7 +3,7 @@
 All sides train the same network on the same images in [0, 1] with a Bernoulli likelihood, Adam at 1e-3 and
 batches of 128, reshuffled every epoch, in float32 on all cores. Each has its own process; they take turns.
 Command: python -m experiments.bench vae_mlp --torch_python=PYTHON --data_dir=DIRECTORY_OF_TFDS_MNIST
-Goals: ours at least 2 x the plain PyTorch loop and 2.4 x pythae's trainer, medians of the ratios of a round.
+Goals: ours at least 2 x the plain PyTorch loop and 2.5 x pythae's trainer, medians of the ratios of a round.
 Time: 3 minutes on two CPU cores.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 from experiments.bench import rounds, worker
 from experiments.harness.cli import EXPERIMENTS, git_hash
 
-GOALS = {"torch": 2.0, "pythae": 2.4}
+GOALS = {"torch": 2.0, "pythae": 2.5}
 AGREE = 0.03
 MIN_ROUNDS = 5
 RESULT = EXPERIMENTS / "results" / "bench" / "vae_mlp.json"
