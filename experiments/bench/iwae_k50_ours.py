@@ -1,6 +1,6 @@
 """Our side: `latentjax.training.train` as a user calls it, on `objectives.iwae`; see `vae_mlp_ours`.
 
-A round has no checkpoint in it: one comes every 1,000 steps, 100,000 images. The variant "at_once" decodes all
+A round has no checkpoint in it: one comes every 1,000 steps, 100,000 images. Variant "at_once" decodes all
 samples together, without blocks.
 """
 
