@@ -7,6 +7,7 @@ import pickle
 import resource
 import shutil
 import time
+import zlib
 from contextlib import contextmanager
 
 import jax
@@ -170,10 +171,12 @@ def test_no_file_is_unpickled(tmp_path, recwarn):
   source = ArraySource({"x": np.arange(3)})
   for content in (np.array([Trap()]), Trap()):
     (tmp_path / "entry").mkdir()
-    with array_path(tmp_path / "entry", "x").open("wb") as f:
+    path = array_path(tmp_path / "entry", "x")
+    with path.open("wb") as f:
       np.save(f, content, allow_pickle=True) if isinstance(content, np.ndarray) else pickle.dump(
         content, f
       )
+    path.with_suffix(".crc32").write_text(f"{zlib.crc32(path.read_bytes()):08x}")
     assert cache.open_entry(source, tmp_path / "entry") is None
     shutil.rmtree(tmp_path / "entry")
   assert len(recwarn) == 2 and not (tmp_path / "sprung").exists()
