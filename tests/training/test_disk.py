@@ -1,6 +1,7 @@
 """Disks that are full or cannot be written, bytes that change, clocks that jump, files from strangers."""
 
 import ast
+import itertools
 import logging
 import os
 import pickle
@@ -125,6 +126,13 @@ def test_clock_that_jumps(finished, tmp_path, monkeypatch):
   monkeypatch.setattr(time, "time", lambda: real + years())
   monkeypatch.setattr(time, "time_ns", lambda: int((real + years()) * 1e9))
   check_ends_alike(folder, finished, 20)
+
+
+def test_clock_that_jumps_within_the_writing(finished, tmp_path, monkeypatch):
+  """Ten years ahead and ten behind in turn, every time that somebody looks."""
+  real, years = time.time, itertools.cycle((10, -10))
+  monkeypatch.setattr(time, "time", lambda: real() + 365 * 86400 * next(years))
+  check_ends_alike(tmp_path / "run", finished, 40)
 
 
 def test_restored_on_other_devices(tmp_path):
