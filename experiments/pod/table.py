@@ -25,9 +25,17 @@ from experiments.harness.cli import EXPERIMENTS, available
 
 RESULT = EXPERIMENTS / "results" / "bench" / "pods.json"
 TOPOLOGIES = {1: "v5p:1", 16: "v5p:2x2x4", 256: "v5p:4x8x8", 1024: "v5p:8x8x16"}
-SLACK = (
-  1.1  # a ring over n devices sends (n - 1) / n of an array: 16/15 more over many than over 16
-)
+# A ring over n devices sends (n - 1) / n of an array: 16/15 more over many than over 16.
+SLACK = 1.1
+# Flags in the place of none: what one seed cannot do, and the kinds of loss of a table of losses.
+FLAGS = {
+  "latent_consistency": ("", "--parallel=pmap --match_size=128"),
+  "disentanglement_study": ("--seeds=2",),
+  "ssl_table": tuple(
+    f"--probe_examples=200 --methods={name}" for name in ("nt_xent", "barlow_twins", "vicreg")
+  ),
+}
+BLOCKS = "block_size: int | None = harness.free(None)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,22 +69,25 @@ def main(argv: Sequence[str]) -> int:
   names = config.names.split(",") if config.names else list(filter(trains, available()))
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
   found = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": [], "left_out": {}}
-  for name in names if not config.render else ():
-    label = (name, config.program or "", config.flags)
+  todo = [(name, flags) for name in names for flags in flag_sets(name, config.flags)]
+  for name, flags in todo if not config.render else ():
+    label = (name, config.program or "", flags)
     known = {
       r["chips"] for r in found["rows"] if (r["experiment"], r["asked"], r["flags"]) == label
     }
-    todo = tuple(n for n in config.chips if n not in known)
-    if not todo or name in found["left_out"]:
+    left = tuple(n for n in config.chips if n not in known)
+    if not left:
       continue
     start = time.perf_counter()
-    new, error = compile_rows(name, dataclasses.replace(config, chips=todo))
+    new, error = compile_rows(name, dataclasses.replace(config, chips=left, flags=flags))
     found["rows"] += new
-    if not new and not known:
-      found["left_out"][name] = error
+    found["left_out"].pop(f"{name} {flags}".strip(), None)
+    if error:
+      found["left_out"][f"{name} {flags}".strip()] = error
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{name}: {len(new)} rows in {time.perf_counter() - start:.0f} s {error}", flush=True)
-  done = {row["experiment"] for row in found["rows"]} | set(found["left_out"])
+    seconds = time.perf_counter() - start
+    print(f"{name} {flags}: {len(new)} rows in {seconds:.0f} s {error}", flush=True)
+  done = {row["experiment"] for row in found["rows"]} | {k.split()[0] for k in found["left_out"]}
   waiting = ", ".join(name for name in filter(trains, available()) if name not in done)
   text = markdown(found) + (f"\nNot compiled yet: {waiting}.\n" if waiting else "")
   RESULT.with_suffix(".md").write_text(text)
@@ -92,6 +103,22 @@ def trains(name: str) -> bool:
   harness = (EXPERIMENTS / "harness").glob("*.py")
   parts = [p.read_text() for p in harness if re.search(rf"\b{p.stem}\b", imported)]
   return any(re.search(r"[^_]\btrain\(", text) for text in (source, *parts))
+
+
+def flag_sets(name: str, flags: str) -> tuple[str, ...]:
+  """Flags to compile an experiment with: those asked for; else its own, and blocks round a ring.
+
+  The latter where its loss compares all rows and takes them in blocks, each of the rows of a device.
+  """
+  if flags:
+    return (flags,)
+  plain = FLAGS.get(name, ("",))
+  source = (EXPERIMENTS / f"{name}.py").read_text()
+  if BLOCKS not in source:
+    return plain
+  rows = re.search(r"batch_size: int = (\d+)", source)
+  assert rows is not None, "it has a batch size of its own"
+  return (*plain, f"{plain[0]} --parallel=pmap --block_size={rows[1]}".strip())
 
 
 def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:

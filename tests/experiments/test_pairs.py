@@ -14,7 +14,7 @@ from latentjax.collectives import row_offset
 from latentjax.training import make_mesh
 from latentjax.training.mesh import DATA_AXIS
 
-B, DEVICES = 24, 4
+B = 24
 PROGRAMS = {
   "ambiguous_inputs": ("inside", ["--num_train=100", "--num_samples=3"]),
   "common_salient": ("SepCLR", ["--num_train=100"]),
@@ -25,6 +25,7 @@ PROGRAMS = {
   "noisy_captions": ("0% shuffled", ["--num_train=100"]),
   "random_field": ("strength 0", ["--probe_examples=40"]),
   "repa": ("encoder", ["--judge_steps=2"]),
+  "spurious_words": ("train", []),
   "ssl_table": ("nt_xent", ["--methods=nt_xent", "--probe_examples=40"]),
 }
 
@@ -82,15 +83,16 @@ def of_batch(call, num_devices):
 
 
 @pytest.mark.parametrize("experiment", PROGRAMS)
-def test_blocks_change_nothing(experiment, call_of):
-  loss, grads = of_batch(call_of(experiment), 1)
-  assert np.isfinite(loss) and max(jnp.max(jnp.abs(g)) for g in jax.tree.leaves(grads)) > 0
-  # 24 rows in blocks of 5, and 6 rows on each of four devices in blocks of 4, with one to fill up.
-  in_blocks = of_batch(call_of(experiment, "--block_size=5"), 1)
-  on_devices = of_batch(call_of(experiment, "--block_size=4", "--parallel=pmap"), DEVICES)
-  for other, other_grads in (in_blocks, on_devices):
-    np.testing.assert_allclose(other, loss, rtol=1e-5)
-    for path, g in jax.tree_util.tree_leaves_with_path(grads):
-      found = dict(jax.tree_util.tree_leaves_with_path(other_grads))[path]
-      np.testing.assert_allclose(found, g, rtol=1e-3, atol=1e-4 * float(jnp.max(jnp.abs(g)) + 1e-9),
-                                 err_msg=jax.tree_util.keystr(path))  # fmt: skip
+def test_blocks_round_the_devices_change_nothing(experiment, call_of):
+  loss, grads = of_batch(call_of(experiment), num_devices=1)
+  largest = max(float(jnp.max(jnp.abs(g))) for g in jax.tree.leaves(grads))
+  assert np.isfinite(loss) and largest > 0
+  # 6 rows on each of four devices, in blocks of 4 with one to fill up.
+  blocks = call_of(experiment, "--block_size=4", "--parallel=pmap")
+  found, found_grads = of_batch(blocks, num_devices=4)
+  np.testing.assert_allclose(found, loss, rtol=1e-5)
+  others = dict(jax.tree_util.tree_leaves_with_path(found_grads))
+  for path, g in jax.tree_util.tree_leaves_with_path(grads):
+    name = jax.tree_util.keystr(path)
+    # Relative to all of it: that of a bias before a batch normalisation is rounding alone.
+    np.testing.assert_allclose(others[path], g, rtol=1e-3, atol=1e-5 * largest, err_msg=name)
