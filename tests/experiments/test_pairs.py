@@ -26,6 +26,7 @@ PROGRAMS = {
   "random_field": ("strength 0", ["--probe_examples=40"]),
   "repa": ("encoder", ["--judge_steps=2"]),
   "spurious_words": ("train", []),
+  "wae_rates": ("2 in 32, 64", ["--least=64"]),
   "ssl_table": ("nt_xent", ["--methods=nt_xent", "--probe_examples=40"]),
 }
 
