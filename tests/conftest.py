@@ -51,7 +51,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def lowering_context() -> Iterator[None]:
-  """Programs of one file are lowered in one MLIR context; to make one for each is a fifth of a small one's time."""
+  """One MLIR context for the programs of a file: to make one for each is a fifth of a small one's time."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(mlir, "make_ir_context", functools.cache(mlir.make_ir_context))
     yield
