@@ -13,6 +13,8 @@ SLACK = 1.1
 # Why a program is not flat, without flags and with them, where it is not one of these two.
 GATHERED = "every row meets every row, and they are gathered: see the program in blocks"
 RING = "every row meets every row: blocks go round a ring"
+FIXED = "draws its rows in the objective: as many, however many chips"
+DRAWN = ("wasserstein_dependency",)
 WHY = {
   ("latent_consistency", False): "optimal transport of all rows, on every chip: see that in groups",
   ("wae_rates", True): "every latent meets every draw of the prior, which are gathered",
@@ -67,7 +69,7 @@ def why(flags: str, by: dict[int, dict[str, Any]]) -> str:
   """Why a program is not flat, and whether what it sends can hide behind what it does."""
   name, last = by[max(by)]["experiment"], by[max(by)]
   if "**no**" not in (flat({n: row[key] for n, row in by.items()}) for key in ("memory", "sent")):
-    return ""
+    return FIXED if name in DRAWN else ""
   pairs = any(line.startswith("batch x batch") for line in last["warnings"])
   default = GATHERED if pairs else "not known"
   reason = WHY.get((name, bool(flags)), RING if "--block_size" in flags else default)
