@@ -13,6 +13,7 @@ BENCHMARKS = (
   "checkpoint_speed",
   "contrastive_losses",
   "contrastive_speed",
+  "data_speed",
   "ddim_speed",
   "diffusion_schedulers",
   "disentanglement_speed",

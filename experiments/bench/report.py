@@ -123,6 +123,15 @@ def checkpoints(found: Found) -> Iterator[Row]:
     yield Row(work, *times, row["ratio"], found["goal"] if what == "save" else None)
 
 
+def pipelines(found: Found) -> Iterator[Row]:
+  """Rows of `data_speed`."""
+  rates = found["median_images_per_second"]
+  for name, ratio in found["median_ratios"].items():
+    peer = found["peers"][name]
+    times = f"{rates[name]:,.0f} images/s", f"{peer}: {rates[peer]:,.0f} images/s"
+    yield Row(f"MNIST to float batches on the device, {name}", *times, ratio, found["goal"])
+
+
 def startup(found: Found) -> Iterator[Row]:
   """The row of `startup_speed`; its goal is of seconds."""
   ours, peer = found["seconds"]["ours"], found["seconds"].get("torch", float("nan"))
@@ -139,6 +148,7 @@ ROWS: dict[str, Callable[[Found], Iterator[Row]]] = {
   "quantize_speed": quantizers,
   "ddim_speed": sampling,
   "disentanglement_speed": scores,
+  "data_speed": pipelines,
   "checkpoint_speed": checkpoints,
   "startup_speed": startup,
 }
