@@ -87,11 +87,15 @@ def main(argv: Sequence[str]) -> int:
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     seconds = time.perf_counter() - start
     print(f"{name} {flags}: {len(new)} rows in {seconds:.0f} s {error}", flush=True)
+  RESULT.with_suffix(".md").write_text(page(found))
+  return 0
+
+
+def page(found: dict[str, Any]) -> str:
+  """The table, and what has no row in it yet."""
   done = {row["experiment"] for row in found["rows"]} | {k.split()[0] for k in found["left_out"]}
   waiting = ", ".join(name for name in filter(trains, available()) if name not in done)
-  text = markdown(found) + (f"\nNot compiled yet: {waiting}.\n" if waiting else "")
-  RESULT.with_suffix(".md").write_text(text)
-  return 0
+  return markdown(found) + (f"\nNot compiled yet: {waiting}.\n" if waiting else "")
 
 
 def trains(name: str) -> bool:
