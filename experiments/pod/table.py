@@ -15,6 +15,8 @@ import json
 import multiprocessing
 import os
 import re
+import resource
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -51,7 +53,7 @@ class Config:
   data_dir: Path | None = None
   """Where TFDS data sets lie."""
   seconds: int = 400
-  """Limit for one experiment."""
+  """Limit for one experiment with its flags, of processor time."""
   render: bool = False
   """Write the table from what is there."""
 
@@ -85,11 +87,15 @@ def main(argv: Sequence[str]) -> int:
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     seconds = time.perf_counter() - start
     print(f"{name} {flags}: {len(new)} rows in {seconds:.0f} s {error}", flush=True)
+  RESULT.with_suffix(".md").write_text(page(found))
+  return 0
+
+
+def page(found: dict[str, Any]) -> str:
+  """The table, and what has no row in it yet."""
   done = {row["experiment"] for row in found["rows"]} | {k.split()[0] for k in found["left_out"]}
   waiting = ", ".join(name for name in filter(trains, available()) if name not in done)
-  text = markdown(found) + (f"\nNot compiled yet: {waiting}.\n" if waiting else "")
-  RESULT.with_suffix(".md").write_text(text)
-  return 0
+  return markdown(found) + (f"\nNot compiled yet: {waiting}.\n" if waiting else "")
 
 
 def trains(name: str) -> bool:
@@ -128,12 +134,8 @@ def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
     path.touch()
     process = context.Process(target=write_rows, args=(name, config, path))
     process.start()
-    process.join(config.seconds)
-    error = ""
-    if process.is_alive():
-      process.kill()
-      process.join()
-      error = f"more than {config.seconds} s"
+    process.join()
+    error = f"more than {config.seconds} s" if process.exitcode == -signal.SIGXCPU else ""
     found = [json.loads(line) for line in path.read_text().splitlines()]
   if found and "error" in found[-1]:
     error = found.pop()["error"]
@@ -144,6 +146,7 @@ def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
 
 def write_rows(name: str, config: Config, path: Path) -> None:
   """Write rows to a file as they come, and what went wrong in place of a row."""
+  resource.setrlimit(resource.RLIMIT_CPU, (config.seconds, config.seconds + 10))
   with path.open("a") as out:
     try:
       for row in rows(name, config):

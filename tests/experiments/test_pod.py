@@ -1,6 +1,7 @@
 """What a program for a pod holds, sends and computes; every warning where it is due, and not elsewhere."""
 
 import dataclasses
+import json
 import sys
 import types
 
@@ -255,6 +256,12 @@ def test_rows_of_the_table_are_judged():
   assert (
     report.why("--block_size=4", grown)
     == f"{report.RING}. Sent in 1e+06 us, the rest in 2e+06: hidden at best"
+  )
+
+
+def test_written_table_is_that_of_the_rows():
+  assert table.RESULT.with_suffix(".md").read_text() == table.page(
+    json.loads(table.RESULT.read_text())
   )
 
 
