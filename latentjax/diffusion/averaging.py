@@ -232,7 +232,7 @@ def post_hoc_average(averages: Sequence[PyTree], weights: ArrayLike) -> PyTree:
     Tree like the parameters. Nothing is detached.
 
   Raises:
-    ValueError: if the shape of weights does not fit.
+    ValueError: if averages are none or differ in their shapes, or the shape of weights does not fit.
 
   Example:
     >>> weights = post_hoc_weights([1, 2], step=2, width=0.07)
@@ -244,7 +244,10 @@ def post_hoc_average(averages: Sequence[PyTree], weights: ArrayLike) -> PyTree:
     Karras et al., Analyzing and Improving the Training Dynamics of Diffusion Models, 2023, algorithm 3.
       arXiv:2312.02696
   """
-  shape = (len(averages), *jax.tree.leaves(averages[0])[0].shape[:1])
+  shapes = [jax.tree.map(jnp.shape, average) for average in averages]
+  if any(other != shapes[0] for other in shapes) or not jax.tree.leaves(averages):
+    raise ValueError(f"averages must be trees of arrays of the same shapes, got {shapes}")
+  shape = (len(averages), *jnp.shape(jax.tree.leaves(averages)[0])[:1])
   if jnp.shape(weights) != shape:
     raise ValueError(f"weights must have shape (S, K) = {shape}, got {jnp.shape(weights)}")
 

@@ -78,6 +78,10 @@ def kernel_distance(
   a, b = _checked(features_a, features_b, degree, gamma, offset)
   check_positive_int(block_size=block_size)
   columns = [all_gather_rows(x, axis_name) for x in (a, b)]
+  if min(map(len, columns)) < 2:
+    raise ValueError(
+      f"features_a and features_b must have at least 2 rows, got {len(columns[0])} and {len(columns[1])}"
+    )
   kernel_to = _polynomial(jnp.mean(jnp.concatenate(columns), axis=0), degree, gamma, offset)
   return mean_discrepancy(
     a, b, kernel_to, unbiased=True, axis_name=axis_name, block_size=block_size

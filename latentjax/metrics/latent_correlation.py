@@ -47,6 +47,7 @@ def gaussian_total_correlation(
   """
   check_range(0.0, ridge=ridge)
   z = _centred_codes(codes, axis_name)
+  z = z / unit_of(z)
   covariance = jnp.matmul(z.T, z, precision="highest") / (z.shape[0] - 1)
   return total_correlation(covariance, jnp.ones(len(covariance), bool), ridge)
 
@@ -113,6 +114,12 @@ def centred(z: jax.Array) -> jax.Array:
   """Columns less their means; exactly 0 if they are constant, where the rounding of means would correlate."""
   z = z - jax.lax.stop_gradient(z[:1])
   return z - jnp.mean(z, axis=0)
+
+
+def unit_of(z: jax.Array) -> jax.Array:
+  """Largest magnitude of every column, a constant: in this unit no square leaves the range."""
+  largest = jnp.max(jnp.abs(jax.lax.stop_gradient(z)), axis=0)
+  return jnp.maximum(largest, jnp.finfo(z.dtype).tiny)
 
 
 def _centred_codes(codes: ArrayLike, axis_name: str | None) -> jax.Array:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_same_shape, wide_dtype
+from latentjax.checks import check_float, check_not_empty, check_same_shape, wide_dtype
 from latentjax.collectives import device_mean
 
 __all__ = ["sqnr"]
@@ -37,7 +37,7 @@ def sqnr(
 
   Raises:
     TypeError: if an array is not floating point.
-    ValueError: if the shapes differ.
+    ValueError: if the shapes differ or are empty.
 
   Example:
     >>> float(sqnr(jnp.array([10.0, 10.0]), jnp.array([9.0, 11.0])))
@@ -49,6 +49,7 @@ def sqnr(
   """
   check_float(x=x, x_q=x_q)
   check_same_shape(x=x, x_q=x_q)
+  check_not_empty(x=x)
   dtype = wide_dtype(x, x_q)
   x, x_q = jnp.asarray(x, dtype), jnp.asarray(x_q, dtype)
   # In units of the largest number: squares of very small or large ones would leave float32.

@@ -6,6 +6,8 @@ A result `=B D` has the dtype of the floating arguments, `i:B` is of integers, `
 is stated for what is not an array. Arrays fill the parameters in order, past the key and what `rest`
 gives; `name=` before one places it. A star before an array leaves its rank or its broadcasting free.
 
+A function that makes a function, or takes a tree, is called `through` one of arrays that uses it.
+
 An array's letter says what values it may hold; see `DOMAINS`.
 """
 
@@ -52,6 +54,7 @@ class Call(NamedTuple):
   rest: dict[str, Any]
   sizes: dict[str, int]
   limit: float
+  through: Callable[[Callable], Callable]
 
   def named(self, kernel: Callable) -> dict[str, Array]:
     """Arrays by the parameter's name."""
@@ -69,7 +72,12 @@ class Call(NamedTuple):
 
 
 def call(
-  spec: str, *, sizes: dict[str, int] | None = None, limit: float = 1e4, **rest: Any
+  spec: str,
+  *,
+  sizes: dict[str, int] | None = None,
+  limit: float = 1e4,
+  through: Callable[[Callable], Callable] = lambda kernel: kernel,
+  **rest: Any,
 ) -> Call:
   """Reads a line; `rest` are the other arguments by name, `sizes` those that differ from `SIZES`."""
   arguments, _, results = spec.partition("->")
@@ -78,13 +86,13 @@ def call(
     name, star, domain, bound, axes = SPEC.fullmatch(part).groups()
     arrays.append((name or "", Array(domain or "f", bound or "3", tuple(axes.split()), bool(star))))
   stated = tuple(part.strip() for part in results.split(",")) if results.strip() else ()
-  return Call(tuple(arrays), stated, rest, SIZES | (sizes or {}), limit)
+  return Call(tuple(arrays), stated, rest, SIZES | (sizes or {}), limit, through)
 
 
-def resolve(package: str, name: str) -> Callable:
-  """The public function `name` of `latentjax.package`."""
+def resolve(package: str, name: str, call: Call) -> Callable:
+  """The public function `name` of `latentjax.package`, as it is called."""
   module, _, function = f"latentjax.{package}.{name}".rpartition(".")
-  return getattr(importlib.import_module(module), function)
+  return call.through(getattr(importlib.import_module(module), function))
 
 
 def size_of(axis: str, sizes: dict[str, int]) -> int:

@@ -4,6 +4,7 @@ from kernel_calls import call
 
 from latentjax.quantizers import round_quantize
 
+half = lambda z: z / 2
 CODES = "N D, i<3:N C"
 VALUES = {"num_values": 3, "num_bins": 2}
 SCORE = call(f"{CODES} -> ()", **VALUES)
@@ -32,8 +33,13 @@ KERNELS = {
   "dcimig": SCORE,
   "density_coverage": NEIGHBOURS,
   "discretize": call("N D -> i:N D", num_bins=3),
+  "depth_rank_sum": call("N D, M D -> (), (), ()"),
+  "disentanglement_report": call(CODES + " ->", sizes={"N": 24}, num_values=3, num_stages=1),
   "dmig": call(f"{CODES} -> C", **VALUES),
   "effective_rank": POINTS,
+  "equivariance_defect": call(
+    "*N F -> ()", encode_fn=half, factor_action_fn=lambda y: -y, code_action_fn=lambda z: -z
+  ),
   "expected_calibration_error": call("d:B C, i<C:B -> ()"),
   "explicitness": call(CODES + " -> ()", num_values=3),
   "factor_association": call("F P D, F P D, where=b:F P -> D F"),
@@ -46,10 +52,11 @@ KERNELS = {
   "hubness": call("N D ->", num_neighbours=3),
   "identifiability_r2": call("N C, N D -> ()"),
   "infomec": call(CODES + " ->", num_values=3, num_neighbours=2, num_steps=3),
-  "interpolation_deviation": call("B D, B D -> B", decode_fn=lambda z: z / 2),
+  "interpolation_deviation": call("B D, B D -> B", decode_fn=half),
   "irs": call(f"{CODES} -> ()", num_bins=3),
   "iso_score": POINTS,
   "kernel_cka": PAIRED,
+  "kernel_distance": call("N D, M D -> ()", limit=1e2),
   "kernel_distance_of_subsets": call("N D, M D ->", num_subsets=2, subset_size=4, limit=1e2),
   "kernel_vendi_score": call("c:B B -> ()"),
   "knn_predict": call("K D, N D, i<3:N -> i:K", num_classes=3, num_neighbours=3),
@@ -68,6 +75,7 @@ KERNELS = {
   "mle_intrinsic_dimension": call("N D -> ()", num_neighbours=3),
   "modality_gap": call("N D, N D ->"),
   "modularity": SCORE,
+  "modularity_defect": call("*3 4 2 -> 2"),
   "monomorphism_defect": call("N D -> ()"),
   "mutual_information_matrix": call("i<3:N A, i<3:N C -> A C", num_values=3, num_other_values=3),
   "neural_collapse": call("N D, i<C:N, D C, C ->"),
@@ -78,18 +86,21 @@ KERNELS = {
   "prediction_retrieval": call("B D, B D ->", k=(1, 2)),
   "predictive_information": call("i<3:N C, N D -> C", num_values=3, num_steps=3),
   "procrustes_distance": PAIRED,
-  "product_morphism_defect": call("N F -> F", encode_fn=lambda y: y / 2),
+  "product_morphism_defect": call("N F -> F", encode_fn=half),
   "pwcca": CCA,
   "relation_defect": call("*b:3 2 3 2 -> ()"),
   "relative_scale": POINTS,
   "ridge_probe": call("N D, N E -> D E, E"),
   "rsa": PAIRED,
   "sap": call(f"{CODES} -> ()", num_values=3),
+  "slerp": call("*B D, B D, s: -> B D"),
   "slot_probe": call("N 3 D, N 2 E ->", num_rounds=2),
   "sparse_logistic_probe": call("N D, i<3:N -> D 3, 3", num_classes=3, max_steps=3),
   "split_half_slopes": call("N, N K ->", estimate_fn=lambda items: items.mean(1), num_partitions=2),
+  "sqnr": call("*B D, B D -> ()"),
   "stochastic_defect": call("*d:3 2 ->"),
   "structured_dci": call("n:A D C E ->"),
+  "subspace_affinity": call("*o:B D 2, *o:B D 3 -> B"),
   "svcca": CCA,
   "tail_index": call("*N -> ()", num_tail=3),
   "token_change_rate": call("*B D ->", quantize_fn=round_quantize, snr_db=10.0),
@@ -101,14 +112,4 @@ KERNELS = {
   "vendi_score": POINTS,
 }
 
-EXCEPTIONS = {
-  "depth_rank_sum": "its errors name the arguments of tte_depth",
-  "disentanglement_report": "few rows are refused by num_bins, which it does not take",
-  "equivariance_defect": "a scalar for factors is not refused by name",
-  "kernel_distance": "one row of features is refused as one of x and y",
-  "modularity_defect": "a scalar for codes_grid is not refused by name",
-  "retrieval_cost": "takes no array",
-  "slerp": "broadcasts a share of shape (1,)",
-  "sqnr": "an empty array is not refused by name",
-  "subspace_affinity": "leading axes that do not broadcast are not refused by name",
-}
+EXCEPTIONS = {"retrieval_cost": "counts multiplications of stated sizes, in plain integers"}

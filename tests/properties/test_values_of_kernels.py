@@ -31,7 +31,8 @@ FLOATING = "fulmdshknpoctw"
 
 def program(package, name):
   """Results, and gradients of the sum of the floating ones by every floating argument, in one program."""
-  kernel, call = resolve(package, name), KERNELS[package][name]
+  call = KERNELS[package][name]
+  kernel = resolve(package, name, call)
   arrays = call.named(kernel)
   run = call.bind(kernel, call.sizes)
   floating = [key for key, array in arrays.items() if array.domain in FLOATING]

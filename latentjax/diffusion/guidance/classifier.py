@@ -42,7 +42,8 @@ def classifier_guidance(
     tells nothing of y, it is denoise_fn's.
 
   Raises:
-    Nothing.
+    TypeError: if x_t is not floating point (when called).
+    ValueError: if it is no batch (when called).
 
   Example:
     >>> from latentjax.diffusion.processes import rectified_flow
