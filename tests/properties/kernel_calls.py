@@ -2,8 +2,8 @@
 
 `call("u:B D, i<3:B -> B")` stands for a kernel whose first array has unit rows and shape (B, D), whose
 second holds labels below 3 of shape (B,), and whose result has shape (B,) and is "float32 or wider".
-A result `=B D` has the dtype of the floating arguments, `i:B` is of integers, `b:B` of booleans; no result
-is stated for what is not an array. Arrays fill the parameters in order, past the key and what `rest`
+A result `=B D` has the dtype of the floating arguments, `i:B` is of integers, `b:B` of booleans, `0..1:B` in
+[0, 1] and `0..:B` not negative, up to rounding; no result is stated for what is not an array. Arrays fill the parameters in order, past the key and what `rest`
 gives; `name=` before one places it. A star before an array leaves its rank or its broadcasting free.
 
 A function that makes a function, or takes a tree, is called `through` one of arrays that uses it.
@@ -25,6 +25,7 @@ import numpy as np
 SIZES = dict(
   A=2, B=6, C=3, D=4, E=5, F=9, G=10, H=8, K=7, L=11, M=12, N=13, P=14, R=1, T=15, V=16, W=17
 )
+RESULT = re.compile(r"(=|[ib]:|(?P<low>-?\w*)\.\.(?P<high>\w*):)?(?P<axes>.*)")
 SPEC = re.compile(r"(?:(\w+)=)?(\*?)(?:([a-zA-Z])(?:<(\w+))?:)?(.*)")
 
 
@@ -113,10 +114,16 @@ def abstract(arrays: dict[str, Array], sizes: dict[str, int], dtype: Any) -> dic
 
 def expected(result: str, sizes: dict[str, int], dtype: Any) -> tuple[tuple[int, ...], Any]:
   """Shape and dtype that a stated result has for floating arguments of `dtype`."""
-  kind, axes = re.fullmatch(r"(=|[ib]:)?(.*)", result).groups()
+  kind = RESULT.fullmatch(result)
   dtypes = {"=": dtype, "i:": jnp.int32, "b:": jnp.bool_}
-  shape = tuple(size_of(axis, sizes) for axis in axes.split() if axis != "()")
-  return shape, jnp.dtype(dtypes.get(kind, jnp.promote_types(dtype, jnp.float32)))
+  shape = tuple(size_of(axis, sizes) for axis in kind["axes"].split() if axis != "()")
+  return shape, jnp.dtype(dtypes.get(kind[1], jnp.promote_types(dtype, jnp.float32)))
+
+
+def bounds(result: str, sizes: dict[str, int]) -> tuple[float, float]:
+  """Least and largest value that a stated result may have."""
+  low, high = RESULT.fullmatch(result).group("low", "high")
+  return size_of(low, sizes) if low else -np.inf, size_of(high, sizes) if high else np.inf
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

@@ -94,7 +94,7 @@ KERNELS = {
     ),
   ),
   "guidance.vendi_guidance": call(
-    "x_t=B D, t=h:, memory=*M D -> B D",
+    "x_t=B D, t=*h:, memory=*M D -> B D",
     through=lambda make: (
       lambda x_t, t, memory: make(half, lambda x: x, memory, scale=2.0, **PROCESS)(x_t, t)
     ),
