@@ -3,8 +3,9 @@
 `call("u:B D, i<3:B -> B")` stands for a kernel whose first array has unit rows and shape (B, D), whose
 second holds labels below 3 of shape (B,), and whose result has shape (B,) and is "float32 or wider".
 A result `=B D` has the dtype of the floating arguments, `i:B` is of integers, `b:B` of booleans, `0..1:B` in
-[0, 1] and `0..:B` not negative, up to rounding; no result is stated for what is not an array. Arrays fill the parameters in order, past the key and what `rest`
-gives; `name=` before one places it. A star before an array leaves its rank or its broadcasting free.
+[0, 1] and `0..:B` not negative, up to rounding; no result is stated for what is not an array. Arrays fill the
+parameters in order, past the key and what `rest` gives; `name=` before one places it. A star before an array
+leaves its rank or its broadcasting free.
 
 A function that makes a function, or takes a tree, is called `through` one of arrays that uses it.
 
