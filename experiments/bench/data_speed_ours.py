@@ -39,11 +39,12 @@ def main() -> None:
     total = lambda x: jnp.sum(to_float(None, feed.batch(arrays, x))["image"])
     return jnp.sum(jax.lax.map(total, taken))
 
-  done = 0
+  done, running = 0, None
 
   def call() -> int:
-    nonlocal done
-    jax.block_until_ready(consume(feed.resident, feed.take(done, steps)))
+    nonlocal done, running
+    previous, running = running, consume(feed.resident, feed.take(done, steps))
+    jax.block_until_ready(previous)  # as in training: the next batches are made meanwhile
     done += steps
     return steps * problem.batch_size
 

@@ -1,6 +1,7 @@
 """Our side: `latentjax.training.train` as a user calls it, on `objectives.iwae`; see `vae_mlp_ours`.
 
-A round has no checkpoint in it: one comes every 1,000 steps, 100,000 images.
+A round has no checkpoint in it: one comes every 1,000 steps, 100,000 images. Variant "at_once" decodes all
+samples together, without blocks.
 """
 
 from pathlib import Path
@@ -26,6 +27,7 @@ class Side(vae_mlp_ours.Side):
   def build(self, **kwargs: Any) -> tuple[Networks, objectives.LatentModel]:
     """What is trained."""
     problem = self.problem
+    kwargs = {"block_size": None} | kwargs if problem.variant == "at_once" else kwargs
     hidden = (problem.hidden, problem.hidden)
     networks = mlp_vae(self.images.shape[1:], problem.latent_dim, hidden=hidden, activation="tanh")
     return networks, objectives.iwae(

@@ -34,23 +34,48 @@ def distances(x: jax.Array, y: jax.Array, kind: str) -> jax.Array:
   return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
 
 
-def soft_minimum(costs: jax.Array, epsilon: ArrayLike) -> jax.Array:
-  """-epsilon log of the mean of exp(-costs / epsilon) over the last axis."""
-  least = jax.lax.stop_gradient(jnp.min(costs, axis=-1, keepdims=True))
-  excess = costs - least
+@jax.custom_vjp
+def soft_minimum(costs: jax.Array, potential: jax.Array, epsilon: ArrayLike) -> jax.Array:
+  """-epsilon log of the mean over j of exp((potential_j - costs_ij) / epsilon): half a Sinkhorn iteration.
+
+  For costs (..., S, R) and potential (..., R) it is of shape (..., S). Its backward pass makes the
+  plan from the costs, which all iterations share: iterations keep vectors and never their plans.
+  """
+  return _soft_minimum(costs, potential, epsilon)[0]
+
+
+def _excess(costs: jax.Array, potential: jax.Array, least: jax.Array) -> jax.Array:
   # A compiled program may compute the costs a second time here and round them otherwise than for the
   # minimum: large ones are then below it, by enough for the exponential to overflow.
-  excess += jax.lax.stop_gradient(jnp.maximum(excess, 0) - excess)
-  return least[..., 0] - epsilon * jnp.log(jnp.mean(jnp.exp(-excess / epsilon), axis=-1))
+  return jnp.maximum(costs - potential[..., None, :] - least[..., None], 0)
+
+
+def _soft_minimum(
+  costs: jax.Array, potential: jax.Array, epsilon: ArrayLike
+) -> tuple[jax.Array, tuple[ArrayLike, ...]]:
+  least = jnp.min(costs - potential[..., None, :], axis=-1)
+  mass = jnp.mean(jnp.exp(-_excess(costs, potential, least) / epsilon), axis=-1)
+  return least - epsilon * jnp.log(mass), (costs, potential, epsilon, least, mass)
+
+
+def _pull_back(kept: tuple[jax.Array, ...], slope: jax.Array) -> tuple[jax.Array, ...]:
+  costs, potential, epsilon, least, mass = kept
+  excess = _excess(costs, potential, least)
+  weights = (slope / (mass * costs.shape[-1]))[..., None]
+  plan = jnp.exp(-excess / epsilon) * weights  # its rows sum to the slopes
+  own = -jnp.sum(slope * jnp.log(mass)) - jnp.sum(plan * excess) / epsilon
+  return plan, -jnp.sum(plan, axis=-2), jnp.asarray(own, jnp.result_type(epsilon))
+
+
+soft_minimum.defvjp(_soft_minimum, _pull_back)
 
 
 def self_potential(costs: jax.Array, epsilon: float, num_iterations: int) -> jax.Array:
   """Potential of the transport of a set to itself, shape (B, S), for its own costs (B, S, S)."""
 
-  @jax.checkpoint  # or the gradient would hold the plans of all iterations
   def iterate(potential: jax.Array, _: None) -> tuple[jax.Array, None]:
     # Half-way steps converge fast.
-    return 0.5 * (potential + soft_minimum(costs - potential[:, None], epsilon)), None
+    return 0.5 * (potential + soft_minimum(costs, potential, epsilon)), None
 
   start = jnp.zeros_like(costs[:, :, 0])
   return jax.lax.scan(iterate, start, None, length=num_iterations)[0]

@@ -148,8 +148,8 @@ def entropic_partners(
   costs = jax.lax.stop_gradient(_squared_distances(x, y))
 
   def iterate(g: jax.Array, _: None) -> tuple[jax.Array, None]:
-    f = soft_minimum(costs - g, epsilon)
-    return soft_minimum(costs.T - f, epsilon), None
+    f = soft_minimum(costs, g, epsilon)
+    return soft_minimum(costs.T, f, epsilon), None
 
   g, _ = jax.lax.scan(iterate, costs[0] * 0, None, length=num_iterations)
   logits = local_rows((g - costs) / epsilon, axis_name)
