@@ -49,7 +49,8 @@ class Sized(NamedTuple):
 
 
 class Call(NamedTuple):
-  """What `call` returns; `limit` is the largest magnitude at which values have to stay finite."""
+  """What `call` returns; `limit` is the largest magnitude at which values have to stay finite, except where
+  `undefined` says, as the kernel's docstring does, that there is none."""
 
   arrays: tuple[tuple[str, Array], ...]
   results: tuple[str, ...]
@@ -57,6 +58,7 @@ class Call(NamedTuple):
   sizes: dict[str, int]
   limit: float
   through: Callable[[Callable], Callable]
+  undefined: str
 
   def named(self, kernel: Callable) -> dict[str, Array]:
     """Arrays by the parameter's name."""
@@ -79,6 +81,7 @@ def call(
   sizes: dict[str, int] | None = None,
   limit: float = 1e4,
   through: Callable[[Callable], Callable] = lambda kernel: kernel,
+  undefined: str = "",
   **rest: Any,
 ) -> Call:
   """Reads a line; `rest` are the other arguments by name, `sizes` those that differ from `SIZES`."""
@@ -88,7 +91,7 @@ def call(
     name, star, domain, bound, axes = SPEC.fullmatch(part).groups()
     arrays.append((name or "", Array(domain or "f", bound or "3", tuple(axes.split()), bool(star))))
   stated = tuple(part.strip() for part in results.split(",")) if results.strip() else ()
-  return Call(tuple(arrays), stated, rest, SIZES | (sizes or {}), limit, through)
+  return Call(tuple(arrays), stated, rest, SIZES | (sizes or {}), limit, through, undefined)
 
 
 def resolve(package: str, name: str, call: Call) -> Callable:
@@ -163,7 +166,10 @@ DOMAINS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 PATTERNS: dict[str, Callable] = {
   "zeros": lambda shape, rng, limit: np.zeros(shape),
   "ones": lambda shape, rng, limit: np.ones(shape),
+  "subnormal": lambda shape, rng, limit: 1e-40 * rng.choice([-1, 1], shape),
   "tiny": lambda shape, rng, limit: 1e-30 * rng.choice([-1, 1], shape),
+  "ties": lambda shape, rng, limit: rng.choice([0.0, 1.0], shape),
+  "nearly equal": lambda shape, rng, limit: 1 + 1e-7 * rng.standard_normal(shape),
   "all large": lambda shape, rng, limit: np.full(shape, limit),
   "all low": lambda shape, rng, limit: np.full(shape, -limit),
   "large": lambda shape, rng, limit: limit * rng.choice([-1, 1], shape),
