@@ -33,7 +33,7 @@ def sqnr(
   Returns:
     Decibels, float32 or wider, of the shape of x without these axes, the same on every device;
     infinite without noise, and minus infinity for noise without a signal. Gradient flows to both
-    arguments; it is not defined without noise.
+    arguments; it is zero without noise or signal.
 
   Raises:
     TypeError: if an array is not floating point.
@@ -59,5 +59,7 @@ def sqnr(
     largest = jax.lax.pmax(largest, axis_name)
   unit = jnp.where(largest > 0, largest, 1)
   energy = lambda array: device_mean(jnp.mean(jnp.square(array / unit), axis), axis_name)
-  noise = energy(x - x_q)
-  return jnp.where(noise > 0, 10 * (jnp.log10(energy(x)) - jnp.log10(noise)), jnp.inf)
+  signal, noise = energy(x), energy(x - x_q)
+  log = lambda value: jnp.log10(jnp.where(value > 0, value, 1))
+  ratio = jnp.where(signal > 0, 10 * (log(signal) - log(noise)), -jnp.inf)
+  return jnp.where(noise > 0, ratio, jnp.where(noise == 0, jnp.inf, jnp.nan))

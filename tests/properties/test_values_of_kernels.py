@@ -79,19 +79,21 @@ def test_extreme_values_stay_finite(package, name):
   arrays, run = program(package, name, call.sizes)
   names = sorted(arrays)
 
-  def check(patterns, seed):
+  def check(patterns, seed, apart):
     where = dict(zip(names, patterns))
     values = {
-      key: fill(arrays[key], call.sizes, pattern, seed, call.limit)
-      for key, pattern in where.items()
+      key: fill(arrays[key], call.sizes, pattern, seed + apart * i, call.limit)
+      for i, (key, pattern) in enumerate(where.items())
     }
     grads, leaves = jax.device_get(run(values))
     check_values(call, grads, leaves, where)
     check_bounds(call, leaves, where)
 
   for pattern in PATTERNS:
-    check([pattern] * len(names), 0)
-  mixed = given(st.tuples(*[st.sampled_from(sorted(PATTERNS))] * len(names)), st.integers(0, 99))
+    check([pattern] * len(names), 0, 0)
+    check([pattern] * len(names), 0, 1)
+  patterns = st.tuples(*[st.sampled_from(sorted(PATTERNS))] * len(names))
+  mixed = given(patterns, st.integers(0, 99), st.integers(0, 1))
   mixed(check)()
 
 
