@@ -327,8 +327,8 @@ OTHER = {
   "score_function.reinforce_loss": call("K B, K B -> K B"),
   "score_function.vimco_bound": call("K B, K B -> B"),
   "smoothness.jacobian_penalty": call("B D -> B", fn=half),
-  "programmable.expectation": call("*B D -> =B", through=expected_square),
-  "programmable.sample": call("*B D -> =B", through=lambda _: expected_square(expectation)),
+  "programmable.expectation": call("*B D -> ()", through=expected_square),
+  "programmable.sample": call("*B D -> ()", through=lambda _: expected_square(expectation)),
   "spectral.init_spectral_state": call("weights=*D E -> E"),
   "spectral.spectral_normalize": call(
     "D E ->", state=Sized(lambda s: SpectralState((jnp.ones(s["E"]),)))

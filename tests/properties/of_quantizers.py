@@ -76,7 +76,7 @@ NETWORK = {
   "fold_batch_norm": call("*B D, D, D, n:D, D, D -> B D, D"),
   "hessian_sensitivity": call("f:, D E, D E -> ()"),
   "hessian_trace": call("params=*D E -> ()", loss_fn=lambda w: (w**2).sum(), num_samples=2),
-  "init_magnitude_histogram": call("-> M, ()", num_bins=size("M")),
+  "init_magnitude_histogram": call("-> i:M, ()", num_bins=size("M")),
   "init_moving_range": call("-> D, D, i:()", shape=Sized(lambda s: (s["D"],))),
   "integer_matmul": call(
     "*i<9:B D, i<9:D E -> i:B E",
