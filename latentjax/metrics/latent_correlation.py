@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_range, check_rank, wide_dtype
 from latentjax.collectives import all_gather_rows
+from latentjax.metrics._pairs import unit_of
 
 __all__ = ["gaussian_total_correlation", "gaussian_wasserstein_correlation"]
 
@@ -114,12 +115,6 @@ def centred(z: jax.Array) -> jax.Array:
   """Columns less their means; exactly 0 if they are constant, where the rounding of means would correlate."""
   z = z - jax.lax.stop_gradient(z[:1])
   return z - jnp.mean(z, axis=0)
-
-
-def unit_of(z: jax.Array) -> jax.Array:
-  """Largest magnitude of every column, a constant: in this unit no square leaves the range."""
-  largest = jnp.max(jnp.abs(jax.lax.stop_gradient(z)), axis=0)
-  return jnp.maximum(largest, jnp.finfo(z.dtype).tiny)
 
 
 def _centred_codes(codes: ArrayLike, axis_name: str | None) -> jax.Array:

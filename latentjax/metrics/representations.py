@@ -14,8 +14,9 @@ from latentjax.checks import (
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows, device_mean, draw_rows
+from latentjax.metrics._pairs import unit_of
 from latentjax.metrics.discrete_information import discretize, mutual_information_matrix
-from latentjax.metrics.latent_correlation import centred, total_correlation, unit_of
+from latentjax.metrics.latent_correlation import centred, total_correlation
 
 __all__ = [
   "MutualInformations",
