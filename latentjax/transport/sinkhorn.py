@@ -5,7 +5,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice, check_positive_int, check_range
-from latentjax.transport._pairs import as_sets, distances, self_potential, soft_minimum
+from latentjax.transport._pairs import (
+  as_sets,
+  distances,
+  potential_after,
+  self_potential,
+  soft_minimum,
+)
 
 __all__ = ["sinkhorn_divergence"]
 
@@ -71,13 +77,7 @@ def sinkhorn_divergence(
 
 def _dual_value(costs: jax.Array, epsilon: float, num_iterations: int) -> jax.Array:
   """Dual value after some iterations, for costs (B, S, R); a lower bound that rises to the optimum."""
-  transposed = jnp.swapaxes(costs, 1, 2)
-
-  def iterate(f: jax.Array, _: None) -> tuple[jax.Array, None]:
-    g = soft_minimum(transposed, f, epsilon)
-    return soft_minimum(costs, g, epsilon), None
-
-  f, _ = jax.lax.scan(iterate, jnp.zeros_like(costs[:, :, 0]), None, length=num_iterations)
-  g = soft_minimum(transposed, f, epsilon)
+  f = potential_after(num_iterations, lambda rows, columns, f: rows(columns(f)), costs, epsilon)
+  g = soft_minimum(costs, f, epsilon, -2)
   # One marginal is now exact, so the term of the dual that sums the plan vanishes.
   return jnp.mean(f, axis=1) + jnp.mean(g, axis=1)
