@@ -55,7 +55,7 @@ def power_exponent(width: ArrayLike) -> np.ndarray:
     width: s, in (0, 1 / sqrt(12)], any shape; 0.05 to 0.1 are usual.
 
   Returns:
-    Exponents, at least 0, float64, the shape of width.
+    Exponents, at least 0, float64, the shape of width. Not for use under `jit`.
 
   Raises:
     ValueError: if a width is out of range.
@@ -86,7 +86,7 @@ def power_width(exponent: ArrayLike) -> np.ndarray:
     exponent: gamma, at least 0, any shape.
 
   Returns:
-    Widths, float64, the shape of exponent.
+    Widths, float64, the shape of exponent. Not for use under `jit`.
 
   Raises:
     ValueError: if an exponent is negative.
@@ -193,7 +193,7 @@ def post_hoc_weights(
     widths: of the K saved profiles.
 
   Returns:
-    Weights, float64, shape (S, K); some are negative.
+    Weights, float64, shape (S, K); some are negative. Not for use under `jit`.
 
   Raises:
     ValueError: if steps is not of rank 1, a width is out of range, or step is later than all of steps.

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from latentjax.checks import check_float, check_positive_int, check_range, check_rank, wide_dtype
 from latentjax.collectives import all_gather_rows
 from latentjax.losses._kernel_means import KernelTo, mean_discrepancy
+from latentjax.metrics._pairs import safe_sqrt
 
 __all__ = ["KernelDistance", "kernel_distance", "kernel_distance_of_subsets"]
 
@@ -117,7 +118,8 @@ def kernel_distance_of_subsets(
     offset: c, not negative.
 
   Returns:
-    KernelDistance, float32 or wider; NaN if a feature that is drawn is. Gradient flows to both arrays.
+    KernelDistance, float32 or wider; NaN if a feature that is drawn is. Gradient flows to both arrays;
+    that of a deviation of 0 is 0.
 
   Raises:
     TypeError: if an array is not floating point, or a number no integer.
@@ -152,7 +154,7 @@ def kernel_distance_of_subsets(
     )
 
   found = jax.lax.map(of_subset, jax.random.split(key, num_subsets))
-  return KernelDistance(jnp.mean(found), jnp.std(found))
+  return KernelDistance(jnp.mean(found), safe_sqrt(jnp.var(found)))
 
 
 def _checked(

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_rank
 from latentjax.metrics.dci import dci
 from latentjax.metrics.explicitness import explicitness
 from latentjax.metrics.fixed_factor_scores import beta_vae_score, factor_vae_score
@@ -62,8 +61,8 @@ def disentanglement_report(
 
   Raises:
     TypeError: if codes are not floating point or factors are not integers.
-    ValueError: if shapes do not fit, there are less than 20 rows (the bins of some scores) or less than
-      two codes or factors, or a concrete code is not finite.
+    ValueError: if shapes do not fit, there are too few codes or factors, or a concrete code is not
+      finite.
 
   Example:
     >>> codes, factors = jnp.zeros((100, 4)), jnp.zeros((100, 2), int)
@@ -77,13 +76,6 @@ def disentanglement_report(
     Locatello et al., Challenging Common Assumptions in the Unsupervised Learning of Disentangled
       Representations, 2019. arXiv:1811.12359
   """
-  check_float(codes=codes)
-  check_rank(2, codes=codes, factors=factors)
-  if jnp.shape(codes)[0] < 20 or jnp.shape(codes)[1] < 2 or jnp.shape(factors)[1] < 2:
-    raise ValueError(
-      "codes and factors must have at least 20 rows and 2 columns, got shapes "
-      f"{jnp.shape(codes)} and {jnp.shape(factors)}"
-    )
   key_beta, key_factor = jax.random.split(key)
   values: dict[str, Any] = {"num_values": num_values}
   judged = values | {"test_codes": test_codes, "test_factors": test_factors}

@@ -145,7 +145,7 @@ KERNELS = {
   "processes.vp_linear": scales(),
   "processes.zero_terminal_snr": scales(vp_linear()),
   "processes.noised": call("B D, B D, *s:B -> =B D", **PROCESS),
-  "processes.preconditioning": call("*s:B ->", **PROCESS),
+  "processes.preconditioning": call("*s:B ->", undefined="c_noise without noise", **PROCESS),
   "processes.time_at_log_snr": call("*l:B -> B", **PROCESS),
   "samplers.consistency": call("*B D -> =B D", consistency_fn=half, **STEPS),
   **{
