@@ -14,7 +14,6 @@ from latentjax.checks import (
   check_rank,
   wide_dtype,
 )
-from latentjax.metrics._pairs import scaled
 from latentjax.metrics.probes import nan_unless_finite
 
 __all__ = [
@@ -70,7 +69,7 @@ def modularity_defect(
       f"assignment must be {shape[-1]} of the factors 0 to {num_factors - 1} for codes_grid of shape "
       f"{shape}, got {assignment}"
     )
-  z = scaled(jnp.asarray(codes_grid, wide_dtype(codes_grid)), None)
+  z = jnp.asarray(codes_grid, wide_dtype(codes_grid))
   defects = []
   for j, factor in enumerate(assignment):
     rows = jnp.moveaxis(z[..., j], factor, 0).reshape(shape[factor], -1)

@@ -213,7 +213,7 @@ INFORMATION = {
   "hsic": call("B D, B E -> ()"),
   "hsic_bottleneck_loss": call("B D, B E, B F -> ()"),
   "info_nce_bound": SCORES,
-  "init_mine": call("-> (), ()"),
+  "init_mine": call("-> (), ()", undefined="the logarithm of no mean yet"),
   "interpolated_bound": call("B B, B -> B", alpha=0.5, limit=80),
   "jensen_shannon_bound": SCORES,
   "ksg_mutual_information": call("B D, B E -> B"),
