@@ -60,6 +60,8 @@ class Config(harness.Config):
   """Latents of every input in a step."""
   concentration: float = 5.0
   """Of a positive's latent about its anchor's, for data and loss."""
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 def observe(direction: jax.Array, certainty: jax.Array) -> jax.Array:
@@ -125,6 +127,7 @@ def make_objective(config: Config, encode: Any, num_samples: int) -> Any:
       concentration=config.concentration,
       num_samples=num_samples,
       axis_name=config.axis_name,
+      block_size=config.block_size,
     )
     return jnp.mean(loss), (step + 1, {})
 

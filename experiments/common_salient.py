@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ import numpy as np
 from experiments import harness
 from experiments.harness import Claim, Outcome, pictures, probe, shapes
 from latentjax import data
-from latentjax.collectives import local_rows
+from latentjax.collectives import row_offset
 from latentjax.losses.contrastive import l2_normalize, sepclr_terms
 from latentjax.models import MLP
 from latentjax.training import train
@@ -56,6 +57,8 @@ class Config(harness.Config):
   """Weight of pulling the background to 0."""
   lambda_joint: float = 10.0
   """Weight of the joint-entropy term."""
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 def make_pictures(digits: data.Dataset, count: int, *, seed: int) -> dict[str, np.ndarray]:
@@ -104,11 +107,13 @@ def make_objective(config: Config, encode: Callable, lambda_joint: float) -> Cal
   """Weighted sum of the terms, on two views of every picture."""
 
   def objective(params: Any, state: Any, key: jax.Array, batch: Any) -> Any:
-    num_devices = jax.lax.axis_size(config.axis_name) if config.axis_name else 1
-    keys = jax.random.split(key, (2, num_devices * len(batch["image"])))
-    keys = [local_rows(k, config.axis_name) for k in keys]  # a picture's do not depend on the split
-    (c_1, s_1), (c_2, s_2) = (encode(params, jax.vmap(make_view)(k, batch["image"])) for k in keys)
-    terms = sepclr_terms(c_1, c_2, s_1, s_2, batch["is_target"], axis_name=config.axis_name)
+    image, rows = batch["image"], jnp.arange(len(batch["image"]))
+    rows += row_offset(len(image), config.axis_name)  # a picture's keys do not depend on the split
+    of_row = lambda key, row, x: make_view(jax.random.fold_in(key, row), x)
+    views = [jax.vmap(partial(of_row, k))(rows, image) for k in jax.random.split(key)]
+    (c_1, s_1), (c_2, s_2) = (encode(params, view) for view in views)
+    run = {"axis_name": config.axis_name, "block_size": config.block_size}
+    terms = sepclr_terms(c_1, c_2, s_1, s_2, batch["is_target"], **run)
     loss = terms.common + config.lambda_salient * terms.salient
     loss += config.lambda_background * terms.background + lambda_joint * terms.joint
     return loss, (state, terms._asdict())

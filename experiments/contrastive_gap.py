@@ -29,6 +29,7 @@ import numpy as np
 from experiments import harness
 from experiments.harness import Claim, Outcome, captions, pictures, shapes
 from latentjax import data
+from latentjax.collectives import draw_rows
 from latentjax.losses.contrastive import (
   alignment,
   clip_loss,
@@ -103,8 +104,10 @@ def twins(config: Config, dim: int) -> tuple[Callable, Callable, Callable]:
     return {"a": params, "b": params}, ()
 
   def embed(params: Any, key: jax.Array, batch: Any) -> Any:
-    noise = config.noise * jax.random.normal(key, (2, *batch["image"].shape))
-    return *(of(params[k], batch["image"] + eps) for k, eps in zip("ab", noise)), 100.0
+    shape = (2, *batch["image"].shape)
+    noise = draw_rows(key, jax.random.normal, shape, axis=1, axis_name=config.axis_name)
+    views = (batch["image"] + config.noise * eps for eps in noise)
+    return *(of(params[k], view) for k, view in zip("ab", views)), 100.0
 
   return init_fn, embed, lambda p, x: (of(p["a"], x), of(p["b"], x))
 

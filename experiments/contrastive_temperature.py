@@ -71,6 +71,8 @@ class Config(harness.Config):
   """Hard negatives that are kept."""
   probe_examples: int = 5_000
   """Labelled images that the probe learns from; half as many judge it."""
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 def to_sphere(z: jax.Array, axis_name: str | None = None) -> jax.Array:
@@ -116,7 +118,8 @@ def run(config: Config) -> Outcome:
 
     def objective(params: Any, tau: jax.Array, key: jax.Array, batch: Any, loss_fn: Any = loss_fn):
       """The temperature travels in the model state: one program serves all."""
-      fn = partial(loss_fn, temperature=tau, axis_name=config.axis_name)
+      run = {"axis_name": config.axis_name, "block_size": config.block_size}
+      fn = partial(loss_fn, temperature=tau, **run)
       both = lambda a, b: (fn(a, b) + fn(b, a)) / 2
       sphere = partial(to_sphere, axis_name=config.axis_name)
       loss = two_view(networks.embed_fn, lambda *z: both(*map(sphere, z)))

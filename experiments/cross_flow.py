@@ -62,6 +62,8 @@ class Config(harness.Config):
   num_steps: int = 10
   num_train: int = 20_000
   num_samples: int = 500
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 class Test(NamedTuple):
@@ -110,6 +112,7 @@ def crossing(config: Config, *, variational: bool) -> Method:
     align_fn=lambda params, x: ALIGN.apply(params["align"], x),
     kl_weight=config.kl_weight,
     axis_name=config.axis_name,
+    block_size=config.block_size,
   )
 
   def draw(params: Any, key: jax.Array, text: jax.Array) -> jax.Array:

@@ -41,6 +41,7 @@ import numpy as np
 from experiments import harness
 from experiments.harness import Claim, Outcome, pictures
 from latentjax import data
+from latentjax.collectives import device_mean
 from latentjax.diffusion.processes import edm, preconditioning
 from latentjax.diffusion.samplers import consistency
 from latentjax.losses.elbo import mmd
@@ -78,6 +79,8 @@ class Config(harness.Config):
   """Of the diffusion loss, a mean over entries and over the examples of small noise."""
   num_samples: int = 1000
   """Samples, and data, of the distance."""
+  match_size: int | None = None
+  """Rows whose noise is matched among them; None: the batch. The cost is of their square, on every device."""
 
 
 class Network(nn.Module):
@@ -119,7 +122,8 @@ def build(config: Config, used: tuple[str, ...]) -> tuple[ConsistencyModel, Any]
     return partial(cauchy_loss, c=c) if "cauchy" in used else pseudo_huber_loss
 
   def denoising_weight(t: jax.Array, s: jax.Array) -> jax.Array:
-    counted = DIM * jnp.maximum(jnp.mean(s < 0.25), 1 / s.size)
+    small = device_mean(jnp.mean(s < 0.25), config.axis_name)
+    counted = DIM * jnp.maximum(small, 1 / s.size)
     return config.denoising_weight / (counted * preconditioning(t, process=edm()).c_out ** 2)
 
   model = consistency_model(
@@ -130,6 +134,7 @@ def build(config: Config, used: tuple[str, ...]) -> tuple[ConsistencyModel, Any]
     final=FINAL,
     metric_fn=metric_fn,
     matched_noise="transport" in used,
+    match_size=config.match_size,
     denoising_weight=denoising_weight if "diffusion" in used else 0.0,
     noise_input=lambda t: t,
     feature="x",

@@ -59,6 +59,8 @@ class Config(harness.Config):
   """Descriptions of a class."""
   noise: float = 0.2
   """On the pictures to classify, which those of the pretrained model do not have."""
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 def make_noisy(
@@ -105,7 +107,7 @@ def run(config: Config) -> Outcome:
   towers = captions.make_towers()
   made = captions.make_captioned(config.num_train, seed=1)
   params = train(
-    captions.clip_objective(towers),
+    captions.clip_objective(towers, axis_name=config.axis_name, block_size=config.block_size),
     towers.init_fn,
     config.optimizer(),
     data.load({"image": made.image, "text": made.text}),

@@ -51,6 +51,8 @@ class Config(harness.Config):
   """Pictures of the large set; the small one has an eighth."""
   label_smoothing: float = 0.1
   """Of the loss; the paper's value."""
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 def shuffled(text: np.ndarray, share: float) -> np.ndarray:
@@ -84,7 +86,10 @@ def run(config: Config) -> Outcome:
     image, text = (array[: len(array) // part] for array in (made.image, made.text))
     params = train(
       captions.clip_objective(
-        towers, label_smoothing=config.label_smoothing, axis_name=config.axis_name
+        towers,
+        label_smoothing=config.label_smoothing,
+        axis_name=config.axis_name,
+        block_size=config.block_size,
       ),
       towers.init_fn,
       config.optimizer(),

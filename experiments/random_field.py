@@ -57,6 +57,8 @@ class Config(harness.Config):
   """Of NT-Xent."""
   probe_examples: int = 5000
   """Labelled images for the probe, and test images."""
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 def view(key: jax.Array, image: jax.Array, *, strength: float, gamma: float) -> jax.Array:
@@ -76,9 +78,9 @@ def run(config: Config) -> Outcome:
   parts = [ssl.images(part(name)) for name in ("train", "test")]
   make = partial(ssl.networks, (28, 28, 1), layers=(), channels=32)
   networks, plain = make(axis_name=config.axis_name), make()
-  loss = lambda z_1, z_2: nt_xent(
-    l2_normalize(z_1), l2_normalize(z_2), temperature=config.temperature, axis_name=config.axis_name
-  )
+  run = {"axis_name": config.axis_name, "block_size": config.block_size}
+  pair_loss = partial(nt_xent, temperature=config.temperature, **run)
+  loss = lambda z_1, z_2: pair_loss(l2_normalize(z_1), l2_normalize(z_2))
   objective = objectives.two_view(networks.embed_fn, loss).objective
   found, rows = {}, []
   strengths = [float(s) for s in config.strengths.split(",")]

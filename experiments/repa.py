@@ -72,6 +72,8 @@ class Config(harness.Config):
   """Digits drawn for the Frechet distance."""
   num_probe: int = 2000
   """Digits that the probe learns from; half as many judge it."""
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 class Aligned(nn.Module):
@@ -116,7 +118,8 @@ def fit_encoder(config: Config, digits: Images) -> tuple[Any, Any]:
     pooled = jnp.mean(ENCODER.apply(params["encoder"], x), axis=1)
     return l2_normalize(PROJECTOR.apply(params["projector"], pooled))
 
-  model = two_view(embed, partial(nt_xent, temperature=0.2))
+  run = {"axis_name": config.axis_name, "block_size": config.block_size}
+  model = two_view(embed, partial(nt_xent, temperature=0.2, **run))
   how = (config.optimizer(), digits.dataset, config, config.folder / "encoder")
   start = lambda key: (init(key), ())
   result = train(model.objective, start, *how, transform=views, name="encoder")
@@ -143,12 +146,12 @@ def encoder_report(params: Any, parts: tuple[Images, Images]) -> dict[str, float
   return {"common": float(common), "probe": float(linear_probe(pooled, parts))}
 
 
-def models(start: Any, trained: Any, digits: Images) -> dict[str, DiffusionModel]:
+def models(config: Config, start: Any, trained: Any, digits: Images) -> dict[str, DiffusionModel]:
   """The objectives by name."""
   predict = lambda params, z, t, _: NETWORK.apply(params, z, t)[::2]
   nothing = lambda x: jnp.ones((len(x), TOKENS, FEATURES))
   encoders = nothing, centred(trained, digits), centred(start, digits)
-  make = partial(repa, predict, process=PROCESS)
+  make = partial(repa, predict, process=PROCESS, axis_name=config.axis_name)
   return {name: make(f, weight=w) for name, f, w in zip(METHODS, encoders, (0.0, 0.5, 0.5))}
 
 
@@ -186,7 +189,7 @@ def run(config: Config) -> Outcome:
   real = judge.features(test.x[: config.samples])
   parts = digits.take(slice(config.num_probe)), test.take(slice(config.num_probe // 2))
   encoders, probe = fit_encoder(config, digits), prober(config, parts)
-  arms = models(*encoders, parts[0])
+  arms = models(config, *encoders, parts[0])
   sample = sampler(config, arms["repa"])
 
   def evaluate(state: Any) -> dict[str, Any]:

@@ -61,6 +61,8 @@ class Config(harness.Config):
   seed: int = 10
   contrastive_weight: float = 0.1
   """Weight of the contrastive loss in CVIB."""
+  block_size: int | None = harness.free(None)
+  """Rows of a block of pairwise scores; with --parallel=pmap the blocks go round the devices."""
 
 
 def sentences(rng: np.random.Generator, count: int, agreement: float) -> dict[str, np.ndarray]:
@@ -147,6 +149,7 @@ def run(config: Config) -> Outcome:
         beta=beta,
         contrastive_weight=weight,
         axis_name=config.axis_name,
+        block_size=config.block_size,
       )
       return loss_fn(params, (), key, batch)[0]
 

@@ -58,6 +58,8 @@ class Config(harness.Config):
   """New examples on which the risk is measured."""
   reg_weight: float = 1.0
   """Weight of MMD^2 in units of the squared error; the data have a mean squared norm of 1."""
+  block_size: int | None = harness.free(None)
+  """Rows at a time in MMD^2, against all of all devices."""
 
 
 def run(config: Config) -> Outcome:
@@ -139,6 +141,7 @@ def risk_of(config: Config, name: str, x: np.ndarray, test: jax.Array) -> np.nda
     reg_weight=config.reg_weight,
     feature="x",
     axis_name=config.axis_name,
+    block_size=config.block_size,
   )
   result = train(
     model.objective,

@@ -23,6 +23,12 @@ COMMANDS = [
   for line in block.splitlines()
   for command in line.split("&&")
 ]
+# What its scripts for clusters start, less how they start it.
+COMMANDS += [
+  found
+  for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
+  for found in re.findall(r"python -m experiments [^'\n]*", block)
+]
 
 
 # One process for all of them, each with names of its own: most of a process's time is its imports.

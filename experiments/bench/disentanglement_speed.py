@@ -34,7 +34,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.harness.cli import EXPERIMENTS, git_hash
+from experiments.bench import rounds, vae_mlp
+from experiments.harness.cli import EXPERIMENTS
 from latentjax import metrics
 
 RESULT = EXPERIMENTS / "results" / "bench" / "disentanglement_speed.json"
@@ -141,7 +142,7 @@ def time_theirs(z: np.ndarray, v: np.ndarray, num_calls: int) -> dict[str, dict[
 def run(config: Config) -> int:
   """Measure; 0 if every expectation holds."""
   jax.config.update("jax_enable_compilation_cache", False)
-  load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+  machine = rounds.machine()
   z, v = make_codes(config.num_examples, config.num_latents)
   theirs = time_theirs(z, v, config.rounds)
   report = time_report(z, v)
@@ -170,10 +171,9 @@ def run(config: Config) -> int:
   print("\n".join(f"{what}: {'HOLDS' if held else 'FAILS'}" for what, held in holds.items()))
   if config.record:
     result = {
-      "git": git_hash(),
+      "benchmark": "disentanglement_speed",
       "jax": jax.__version__,
-      "load_before": load,
-      "cores_used": cores,
+      "machine": machine,
       **dataclasses.asdict(config),
       "ratio_of_information": ratio,
       "report": report,
@@ -181,5 +181,5 @@ def run(config: Config) -> int:
       "theirs": theirs,
       "holds": holds,
     }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    vae_mlp.save(RESULT, result)
   return 0 if all(holds.values()) else 1

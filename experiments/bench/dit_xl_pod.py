@@ -16,31 +16,22 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import os
-import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import topologies
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+import numpy as np
 
 from experiments.harness.cli import EXPERIMENTS
-from experiments.pod.hlo import collectives, matmul_flops
+from experiments.pod import analysis, chips
+from experiments.pod.findings import findings
+from experiments.pod.hlo import Collective
+from latentjax import data
 from latentjax.diffusion.processes import rectified_flow
 from latentjax.models import dit
 from latentjax.objectives import diffusion
-from latentjax.training import (
-  TrainState,
-  fsdp_gather,
-  init_train_state,
-  make_mesh,
-  make_optimizer,
-  make_train_step,
-  state_shardings,
-)
-from latentjax.training.mesh import row_axes
+from latentjax.training import TrainConfig, fsdp_gather, make_mesh, make_optimizer
+from latentjax.training.program import Program, abstract_program
 
 RESULT = EXPERIMENTS / "results" / "bench" / "dit_xl_pod.json"
 GIB = 2**30
@@ -71,8 +62,9 @@ class Config:
   """Write the result to experiments/results/bench/dit_xl_pod.json."""
 
 
-def traced(config: Config, mesh: Mesh) -> Any:
-  """The train step, traced for a mesh of devices that need not exist."""
+def make_program(config: Config, devices: Any) -> Program:
+  """What `train` would compile for these devices, which need not exist."""
+  mesh = make_mesh(shards=config.shards, devices=devices)
   depth = {} if config.depth is None else {"depth": config.depth}
   model = dit(
     config.size,
@@ -89,68 +81,50 @@ def traced(config: Config, mesh: Mesh) -> Any:
     condition="label",
     null_condition=CLASSES,
   )
-  optimizer = make_optimizer(1e-4)
   shape = (config.side, config.side, 4)
 
-  def init(key: jax.Array) -> TrainState:
+  def init(key: jax.Array) -> tuple[Any, Any]:
     params = model.init(key, jnp.zeros((1, *shape)), jnp.zeros(1), jnp.zeros(1, jnp.int32))
-    return init_train_state(params["params"], optimizer, ema=True)
+    return params["params"], ()
 
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  state = jax.eval_shape(init, key)
-  batch = {
-    "image": jax.ShapeDtypeStruct((config.batch_size, *shape), jnp.float32),
-    "label": jax.ShapeDtypeStruct((config.batch_size,), jnp.int32),
-  }
-  whole, rows = NamedSharding(mesh, P()), NamedSharding(mesh, P(row_axes(mesh)))
-  shardings = state_shardings(state, mesh, rules="fsdp")
-  step = jax.jit(
-    make_train_step(train.objective, optimizer, ema_decay=0.9999),
-    in_shardings=(shardings, whole, rows),
-    out_shardings=(shardings, whole),
-    donate_argnums=0,
+  example = data.load({"image": np.zeros((1, *shape), np.float32), "label": np.zeros(1, np.int32)})
+  how = TrainConfig(
+    batch_size=config.batch_size, sharding="fsdp", shards=config.shards, ema_decay=0.9999
   )
-  return step.trace(state, key, batch)
+  return abstract_program(
+    train.objective, init, make_optimizer(1e-4), example, how, devices=devices
+  )
 
 
-def traffic(hlo: str, num_devices: int) -> dict[str, dict[str, float]]:
-  """Collectives by kind: how many the program has in loops and outside, and what they exchange in a step.
-
-  That is counted as the GiB of whole arrays, those before a reduce-scatter and after the others.
-  """
-  found = collectives(hlo, num_devices)
+def traffic(exchanged: list[Collective]) -> dict[str, dict[str, float]]:
+  """Collectives by kind: how many stand in loops and outside, and the GiB that a chip sends in a step."""
   out = {}
-  for kind in sorted({c.kind for c in found}):
-    rows = [c for c in found if c.kind == kind]
+  for kind in sorted({c.kind for c in exchanged}):
+    rows = [c for c in exchanged if c.kind == kind]
     inside = sum(c.in_loop for c in rows)
-    total = sum(c.times * c.size for c in rows)
-    out[kind] = {"in_loops": inside, "outside": len(rows) - inside, "gib_per_step": total / GIB}
+    sent = sum(c.sent for c in rows)
+    out[kind] = {"in_loops": inside, "outside": len(rows) - inside, "sent_gib": sent / GIB}
   return out
 
 
 def measure(config: Config) -> dict[str, Any]:
   """Compile for the topology."""
-  os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # ask no metadata server what TPU this is
-  devices = topologies.get_topology_desc(config.topology, "tpu").devices
-  mesh = make_mesh(shards=config.shards, devices=devices)
-  begin = time.perf_counter()
-  program = traced(config, mesh)
-  low = program.lower(lowering_platforms=("tpu",))
-  middle = time.perf_counter()
-  compiled = low.compile()
-  end = time.perf_counter()
-  memory = compiled.memory_analysis()
+  target = chips.target(config.topology)
+  program = make_program(config, target.devices)
+  found, jaxpr, compiled = analysis.program_cost(program, target.platform)
+  sizes = ("params", "opt_state", "data", "arguments", "temporaries", "donated", "memory", "sent")
+  least = analysis.roofline(found, target.chip)
   return {
     "config": dataclasses.asdict(config),
-    "mesh": dict(mesh.shape),
-    "arguments_gib": memory.argument_size_in_bytes / GIB,
-    "temporaries_gib": memory.temp_size_in_bytes / GIB,
-    "outputs_in_place_of_arguments_gib": memory.alias_size_in_bytes / GIB,
-    "peak_gib": memory.peak_memory_in_bytes / GIB,
-    "matmul_flops_per_chip": matmul_flops(program.jaxpr.jaxpr) / len(devices),
-    "collectives": traffic(compiled.as_text(), len(devices)),
-    "trace_seconds": middle - begin,
-    "compile_seconds": end - middle,
+    "mesh": dict(program.mesh.shape),
+    **{f"{name}_gib": getattr(found, name) / GIB for name in sizes},
+    "peak_gib": compiled.memory_analysis().peak_memory_in_bytes / GIB,
+    "matmul_flops_per_chip": found.flops,
+    "collectives": traffic(found.collectives),
+    "roofline_seconds": least._asdict(),
+    "utilisation": least.utilisation,
+    "warnings": findings(found, jaxpr, program.args[0], batch_size=config.batch_size),
+    "compile_seconds": found.compile_seconds,
     "versions": {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "libtpu")},
   }
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.bench import rounds, vae_mlp
 from experiments.harness.cli import EXPERIMENTS
 from latentjax.quantizers import init_ema_codebook, nearest_code, update_ema_codebook
 from latentjax.quantizers import vector_quantize as quantize
@@ -157,7 +157,7 @@ def peers(config: Config) -> dict[str, Any]:
 
 def run(config: Config) -> int:
   """Measure; 0 if every expectation holds."""
-  load = os.getloadavg()[0]
+  machine = rounds.machine()
   timed = time_sides(config)
   print(json.dumps(timed, indent=2))
   others = peers(config) if config.torch_python else {}
@@ -177,6 +177,6 @@ def run(config: Config) -> int:
   print("\n".join(f"{what}: {'HOLDS' if held else 'FAILS'}" for what, held in holds.items()))
   if config.record:
     shape = {"vectors": config.num_vectors, "codes": config.num_codes, "dim": config.dim}
-    result = {"load_before": load, **shape, "ours": timed, "peers": others, "holds": holds}
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    result = {**shape, "ours": timed, "peers": others, "holds": holds, "machine": machine}
+    vae_mlp.save(RESULT, {"benchmark": "quantize_speed", **result})
   return 0 if all(holds.values()) else 1

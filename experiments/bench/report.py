@@ -28,7 +28,7 @@ class Row(NamedTuple):
   work: str
   ours: str
   peer: str
-  ratio: float
+  ratio: float | None
   goal: float | None
   memory: str = ""
 
@@ -65,15 +65,15 @@ def kernels(found: Found) -> Iterator[Row]:
 def contrastive(found: Found) -> Iterator[Row]:
   """Rows of `contrastive_speed`: blocks beside all pairs at once, both in JAX."""
   for size, row in found["timed"].items():
+    work, ours = (
+      f"NT-Xent of {int(size):,} pairs, value and gradient",
+      f"{row['ours_seconds']:.2f} s",
+    )
     if "dense_seconds" in row:
-      yield Row(
-        f"NT-Xent of {int(size):,} pairs, value and gradient",
-        f"{row['ours_seconds']:.2f} s",
-        f"plain JAX: {row['dense_seconds']:.2f} s",
-        row["dense_over_ours"],
-        1.5,
-        f"{row['ours_mib']:,.0f} / {row['dense_mib']:,.0f} MiB",
-      )
+      peer, memory = f"plain JAX: {row['dense_seconds']:.2f} s", f"{row['dense_mib']:,.0f} MiB"
+      yield Row(work, ours, peer, row["dense_over_ours"], 1.5, f"{row['ours_mib']:,.0f} / {memory}")
+    else:
+      yield Row(work, ours, "none in this memory", None, None, f"{row['ours_mib']:,.0f} / - MiB")
 
 
 def quantizers(found: Found) -> Iterator[Row]:
@@ -167,8 +167,9 @@ def table(folder: Path = FOLDER) -> str:
     about = found.get("machine", {})
     where = f"{about['cpu']}, {about['cores']} cores" if about else "not recorded"
     for row in rows(found):
-      missed = row.goal is not None and row.ratio < row.goal
-      ratio = f"**{row.ratio:.2f}**" if missed else f"{row.ratio:.2f}"
+      missed = row.goal is not None and row.ratio is not None and row.ratio < row.goal
+      figure = "" if row.ratio is None else f"{row.ratio:.2f}"
+      ratio = f"**{figure}**" if missed else figure
       goal = "" if row.goal is None else f"{row.goal:g}"
       cells = (name, row.work, row.ours, row.peer, ratio, goal, row.memory, where)
       lines.append(f"| {' | '.join(cells)} | {found.get('git', '')[:12]} |")

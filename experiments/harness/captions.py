@@ -135,19 +135,25 @@ def make_towers(*, dim: int = 32, hidden: tuple[int, ...] = (256,)) -> Towers:
 
 
 def clip_objective(
-  towers: Towers, *, label_smoothing: float = 0.0, axis_name: str | None = None
+  towers: Towers,
+  *,
+  label_smoothing: float = 0.0,
+  axis_name: str | None = None,
+  block_size: int | None = None,
 ) -> Callable[..., tuple[jax.Array, tuple[Any, dict]]]:
   """Symmetric softmax loss with a learned temperature, of batches {"image", "text"}."""
 
   def objective(params: Any, state: Any, key: jax.Array, batch: Any) -> Any:
     scale = jnp.exp(jnp.minimum(params["log_scale"], jnp.log(100.0)))
-    embeddings = towers.image_fn(params, batch["image"]), towers.text_fn(params, batch["text"])
-    loss = jnp.mean(
-      clip_loss(
-        *embeddings, logit_scale=scale, label_smoothing=label_smoothing, axis_name=axis_name
-      )
+    losses = clip_loss(
+      towers.image_fn(params, batch["image"]),
+      towers.text_fn(params, batch["text"]),
+      logit_scale=scale,
+      label_smoothing=label_smoothing,
+      axis_name=axis_name,
+      block_size=block_size,
     )
-    return loss, (state, {"logit_scale": scale})
+    return jnp.mean(losses), (state, {"logit_scale": scale})
 
   return objective
 

@@ -163,4 +163,4 @@ def draw_study(
   handles, labels = np.ravel(grid)[0].get_legend_handles_labels()
   right.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
   figure.suptitle(title, fontsize=12)
-  figure.savefig(path)
+  pictures.save(figure, path)

@@ -15,6 +15,14 @@ def _figure(width: float, height: float) -> Any:
   return Figure(figsize=(width, height), dpi=150, layout="constrained")
 
 
+def save(figure: Any, path: Path) -> None:
+  """Write a figure, by the first of several processes: the others have made the same."""
+  import jax
+
+  if jax.process_index() == 0:
+    figure.savefig(path)
+
+
 def image_grid(
   path: Path,
   rows: Sequence[np.ndarray],
@@ -55,7 +63,7 @@ def image_grid(
     axes.set_yticks([r * (height + gap) + height / 2 for r in range(len(rows))], labels, fontsize=9)
     axes.tick_params(left=False)
   figure.suptitle(title, fontsize=11)
-  figure.savefig(path)
+  save(figure, path)
 
 
 def curves(
@@ -96,7 +104,7 @@ def curves(
   axes.set(title=title, xlabel=x_label, ylabel=y_label, ylim=(low - margin, high + margin))
   axes.grid(alpha=0.3)
   axes.legend(frameon=False)
-  figure.savefig(path)
+  save(figure, path)
 
 
 def panels(
@@ -137,7 +145,7 @@ def panels(
   figure.supxlabel(x_label, fontsize=9)
   figure.supylabel(y_label, fontsize=9)
   figure.suptitle(title, fontsize=11)
-  figure.savefig(path)
+  save(figure, path)
 
 
 def scatter(
@@ -170,4 +178,4 @@ def scatter(
     axes.margins(x=0.15)
     axes.grid(alpha=0.3)
   figure.suptitle(title, fontsize=11)
-  figure.savefig(path)
+  save(figure, path)

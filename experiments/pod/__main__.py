@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import os
 import sys
@@ -50,8 +51,6 @@ def calls(config: Config, name: str, flags: Sequence[str], num_devices: int) -> 
   Unless the flags say how many rows there are, every group of devices has the rows of the experiment. Some
   stages of some experiments have a batch size of their own, whatever the flags: it is then that of a group.
   """
-  from experiments.pod.capture import capture
-
   given = dict(flag.split("=", 1) for flag in flags if "=" in flag)
   groups = num_devices // int(given.get("--tensor", 1))
   rows = config.batch_per_chip
@@ -61,15 +60,23 @@ def calls(config: Config, name: str, flags: Sequence[str], num_devices: int) -> 
   def found(groups: int) -> list[Any]:
     defaults = {"--batch_size": str(rows * groups), "--seeds": "1"}
     missing = [f"{flag}={value}" for flag, value in defaults.items() if flag not in given]
-    with tempfile.TemporaryDirectory() as folder:
-      return capture(name, [*missing, *flags], Path(folder), program=config.program)
+    return captured(name, (*missing, *flags), config.program)
 
   wanted = found(groups)
-  if "--batch_size" in given or all(c.config.batch_size == rows * groups for c in wanted):
+  if "--batch_size" in given or groups == 1:
     return wanted
   alone = found(1)
   fixed = [a.config.batch_size == c.config.batch_size for a, c in zip(alone, wanted, strict=True)]
   return [call.times(groups) if own else call for call, own in zip(wanted, fixed, strict=True)]
+
+
+@functools.cache
+def captured(name: str, flags: tuple[str, ...], program: str | None) -> list[Any]:
+  """See `capture`; once for the same flags."""
+  from experiments.pod.capture import capture
+
+  with tempfile.TemporaryDirectory() as folder:
+    return capture(name, flags, Path(folder), program=program)
 
 
 def run(config: Config, name: str, flags: Sequence[str]) -> int:

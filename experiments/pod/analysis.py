@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 
@@ -160,7 +161,8 @@ def roofline(found: Cost, chip: Chip) -> Roofline:
 def program_cost(program: Any, platform: str) -> tuple[Cost, Any, Any]:
   """Compile a `latentjax.training.program.Program`; its cost, jaxpr and compiled form."""
   begin = time.perf_counter()
-  traced = program.call.trace(*program.args)
+  with mock.patch.object(jax, "default_backend", lambda: platform):  # kernels choose blocks by it
+    traced = program.call.trace(*program.args)
   compiled = traced.lower(lowering_platforms=(platform,)).compile()
   state, _, resident, xs = program.args
   found = cost(

@@ -15,6 +15,8 @@ import json
 import multiprocessing
 import os
 import re
+import resource
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,12 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from experiments.harness.cli import EXPERIMENTS, available
+from experiments.pod.report import TOPOLOGIES, markdown
 
 RESULT = EXPERIMENTS / "results" / "bench" / "pods.json"
-TOPOLOGIES = {1: "v5p:1", 16: "v5p:2x2x4", 256: "v5p:4x8x8", 1024: "v5p:8x8x16"}
-SLACK = (
-  1.1  # a ring over n devices sends (n - 1) / n of an array: 16/15 more over many than over 16
-)
+# Flags in the place of none: what one seed cannot do, and the kinds of loss of a table of losses.
+FLAGS = {
+  "latent_consistency": ("", "--parallel=pmap --match_size=128"),
+  "disentanglement_study": ("--seeds=2",),
+  "ssl_table": tuple(
+    f"--probe_examples=200 --methods={name}" for name in ("nt_xent", "barlow_twins", "vicreg")
+  ),
+}
+BLOCKS = "block_size: int | None = harness.free(None)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +53,7 @@ class Config:
   data_dir: Path | None = None
   """Where TFDS data sets lie."""
   seconds: int = 400
-  """Limit for one experiment."""
+  """Limit for one experiment with its flags, of processor time."""
   render: bool = False
   """Write the table from what is there."""
 
@@ -61,26 +69,33 @@ def main(argv: Sequence[str]) -> int:
   names = config.names.split(",") if config.names else list(filter(trains, available()))
   os.environ.setdefault("JAX_PLATFORMS", "cpu")
   found = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": [], "left_out": {}}
-  for name in names if not config.render else ():
-    label = (name, config.program or "", config.flags)
+  todo = [(name, flags) for name in names for flags in flag_sets(name, config.flags)]
+  for name, flags in todo if not config.render else ():
+    label = (name, config.program or "", flags)
     known = {
       r["chips"] for r in found["rows"] if (r["experiment"], r["asked"], r["flags"]) == label
     }
-    todo = tuple(n for n in config.chips if n not in known)
-    if not todo or name in found["left_out"]:
+    left = tuple(n for n in config.chips if n not in known)
+    if not left:
       continue
     start = time.perf_counter()
-    new, error = compile_rows(name, dataclasses.replace(config, chips=todo))
+    new, error = compile_rows(name, dataclasses.replace(config, chips=left, flags=flags))
     found["rows"] += new
-    if not new and not known:
-      found["left_out"][name] = error
+    found["left_out"].pop(f"{name} {flags}".strip(), None)
+    if error:
+      found["left_out"][f"{name} {flags}".strip()] = error
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"{name}: {len(new)} rows in {time.perf_counter() - start:.0f} s {error}", flush=True)
-  done = {row["experiment"] for row in found["rows"]} | set(found["left_out"])
-  waiting = ", ".join(name for name in filter(trains, available()) if name not in done)
-  text = markdown(found) + (f"\nNot compiled yet: {waiting}.\n" if waiting else "")
-  RESULT.with_suffix(".md").write_text(text)
+    seconds = time.perf_counter() - start
+    print(f"{name} {flags}: {len(new)} rows in {seconds:.0f} s {error}", flush=True)
+  RESULT.with_suffix(".md").write_text(page(found))
   return 0
+
+
+def page(found: dict[str, Any]) -> str:
+  """The table, and what has no row in it yet."""
+  done = {row["experiment"] for row in found["rows"]} | {k.split()[0] for k in found["left_out"]}
+  waiting = ", ".join(name for name in filter(trains, available()) if name not in done)
+  return markdown(found) + (f"\nNot compiled yet: {waiting}.\n" if waiting else "")
 
 
 def trains(name: str) -> bool:
@@ -94,6 +109,22 @@ def trains(name: str) -> bool:
   return any(re.search(r"[^_]\btrain\(", text) for text in (source, *parts))
 
 
+def flag_sets(name: str, flags: str) -> tuple[str, ...]:
+  """Flags to compile an experiment with: those asked for; else its own, and blocks round a ring.
+
+  The latter where its loss compares all rows and takes them in blocks, each of the rows of a device.
+  """
+  if flags:
+    return (flags,)
+  plain = FLAGS.get(name, ("",))
+  source = (EXPERIMENTS / f"{name}.py").read_text()
+  if BLOCKS not in source:
+    return plain
+  rows = re.search(r"batch_size: int = (\d+)", source)
+  assert rows is not None, "it has a batch size of its own"
+  return (*plain, f"{plain[0]} --parallel=pmap --block_size={rows[1]}".strip())
+
+
 def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
   """Rows of an experiment, from a process of its own, and why there are none or no more."""
   context = multiprocessing.get_context("forkserver")
@@ -103,12 +134,8 @@ def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
     path.touch()
     process = context.Process(target=write_rows, args=(name, config, path))
     process.start()
-    process.join(config.seconds)
-    error = ""
-    if process.is_alive():
-      process.kill()
-      process.join()
-      error = f"more than {config.seconds} s"
+    process.join()
+    error = f"more than {config.seconds} s" if process.exitcode == -signal.SIGXCPU else ""
     found = [json.loads(line) for line in path.read_text().splitlines()]
   if found and "error" in found[-1]:
     error = found.pop()["error"]
@@ -119,6 +146,7 @@ def compile_rows(name: str, config: Config) -> tuple[list[dict[str, Any]], str]:
 
 def write_rows(name: str, config: Config, path: Path) -> None:
   """Write rows to a file as they come, and what went wrong in place of a row."""
+  resource.setrlimit(resource.RLIMIT_CPU, (config.seconds, config.seconds + 10))
   with path.open("a") as out:
     try:
       for row in rows(name, config):
@@ -176,80 +204,3 @@ def sent_by_kind(exchanged: Sequence[Any]) -> dict[str, float]:
     kind: sum(c.sent for c in exchanged if c.kind == kind)
     for kind in sorted({c.kind for c in exchanged})
   }
-
-
-def flat(values: dict[int, float]) -> str:
-  """Whether a number per chip is at 1,024 chips what it is at 16."""
-  if not {16, 1024} <= set(values):
-    return "not known"
-  return "yes" if values[1024] <= SLACK * values[16] + 4096 else "**no**"
-
-
-def short(warnings: Sequence[str]) -> str:
-  """How many of each kind, and the last of it."""
-  kinds: dict[str, list[str]] = {}
-  for line in warnings:
-    kind, _, rest = line.partition(": ")
-    kinds.setdefault(kind, []).append(rest)
-  return "; ".join(f"{kind} ({len(lines)}): {lines[-1]}" for kind, lines in kinds.items())
-
-
-def markdown(found: dict[str, Any]) -> str:
-  """The table for people."""
-  groups: dict[tuple[str, str, str], dict[int, dict[str, Any]]] = {}
-  for row in found["rows"]:
-    groups.setdefault((row["experiment"], row["program"], row["flags"]), {})[row["chips"]] = row
-  lines, both = [], 0
-  for (name, program, flags), by in sorted(groups.items()):
-    column = lambda key, unit, by=by: {n: row[key] / unit for n, row in by.items()}
-    most = by[max(by)]
-    flats = [flat(column(key, 1)) for key in ("memory", "sent")]
-    both += flats == ["yes", "yes"]
-    what = name if program in ("train", name) else f"{name}: {program}"
-    cells = [
-      f"{what} `{flags}`" if flags else what,
-      str(most["batch_per_chip"]),
-      f"{most['params'] / 2**20:.3g}",
-      numbers(column("memory", 2**20)),
-      flats[0],
-      numbers(column("sent", 2**20)),
-      flats[1],
-      numbers(column("flops", 1e9)),
-      f"{1e6 * most['seconds']:.0f} ({most['bound']})",
-      short(most["warnings"]),
-    ]
-    lines.append(f"| {' | '.join(cells)} |")
-  left = "\n".join(f"- {name}: {why}" for name, why in sorted(found["left_out"].items()))
-  return HEAD.format(both=both, all=len(groups)) + "\n".join(lines) + LEFT + left + "\n"
-
-
-def numbers(values: dict[int, float]) -> str:
-  """For 1 / 16 / 256 / 1,024 chips."""
-  return " / ".join(f"{values[n]:.3g}" if n in values else "-" for n in TOPOLOGIES)
-
-
-HEAD = """# Weak scaling, compiled
-
-Generated by `python -m experiments.pod table`; do not edit. The train step of every experiment, compiled by
-the TPU's own compiler for 1 / 16 / 256 / 1,024 chips of TPU v5p, without a TPU: the batch of the experiment
-on every chip, parameters on all of them, one seed. MiB per chip; "sent" is what leaves a chip in a step, by
-ring algorithms. Flat: at 1,024 chips at most 1.1 times what it is at 16, which a ring's (n - 1) / n explains,
-and 4 KiB. The time is the roofline's for most chips: these networks are small, and for them it is a bound and
-no forecast. TPUs keep small temporaries in a memory of their own, which does not count.
-
-Losses that compare every row with every other ask for the rows of all chips: by themselves they gather them,
-and memory and traffic grow with the number of chips. Where a loss has a `block_size`, it and
-`--parallel=pmap` send blocks round a ring, which bounds the memory; what is sent and computed for each chip
-still grows, as the pairs of its rows do.
-
-Memory and traffic are both flat for {both} of {all} programs.
-
-| experiment | batch per chip | parameters | memory | flat | sent | flat | GFLOP | us at least | \
-warnings (1 MiB and more) |
-|---|---|---|---|---|---|---|---|---|---|
-"""
-LEFT = """
-
-Not in the table:
-
-"""

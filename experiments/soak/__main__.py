@@ -46,7 +46,7 @@ class Config:
   workdir: Path = Path("runs/soak")
   """Where it works; started again it goes on from what is there."""
   only: tuple[str, ...] = ()
-  """Cases to run; all by default."""
+  """Cases to run; all by default. Recorded, they replace their own rows, the others stay."""
   limit_s: float | None = None
   """Begin nothing new after so many seconds; exit status 3 if something is left to do."""
   record: bool = False
@@ -169,15 +169,18 @@ def run(config: Config) -> int:
     print("not finished: run it again to go on")
     return 3
   if config.record:
-    result = {
-      "outcomes": rows,
-      "seed": config.seed,
-      "seconds": round(spent, 1),
-      "machine": machine(),
-      "versions": versions(),
-      "git": git_hash(),
-      "date": time.strftime("%Y-%m-%d"),
-    }
+    result = table.merged(
+      json.loads(RESULT.read_text()) if config.only and RESULT.exists() else None,
+      {
+        "outcomes": rows,
+        "seed": config.seed,
+        "seconds": round(spent, 1),
+        "machine": machine(),
+        "versions": versions(),
+        "git": git_hash(),
+        "date": time.strftime("%Y-%m-%d"),
+      },
+    )
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(RESULT, json.dumps(result, indent=2) + "\n")
     write_atomically(RESULT.with_name("README.md"), table.markdown(result))

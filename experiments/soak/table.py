@@ -18,7 +18,7 @@ of a run that nothing happened to.
 IN_TESTS = (
   ("killed inside the decoding, at a known record", "tests/data/test_cache.py"),
   ("two processes, or two hosts without locks, decode at once", "tests/data/test_cache.py"),
-  ("disk full or damage in the decode cache", "tests/data/test_cache.py"),
+  ("disk full while decoding; any damage of the decode cache", "tests/data/test_cache.py"),
   ("killed while a data set is prepared", "tests/data/test_digits.py"),
   ("a reading worker dies, or a record raises", "tests/data/test_streaming.py"),
   (
@@ -35,6 +35,17 @@ IN_TESTS = (
 )
 
 
+def merged(before: dict[str, Any] | None, result: dict[str, Any]) -> dict[str, Any]:
+  """A result of some cases within one of all: its rows, each with its commit, and the others as they were."""
+  if before is None:
+    return result
+  rows = {row["fault"]: row for row in before["outcomes"] if row["times"]}  # not what never ran
+  about = {"git": result["git"], "date": result["date"]}
+  return before | {
+    "outcomes": [*(rows | {row["fault"]: row | about for row in result["outcomes"]}).values()]
+  }
+
+
 def markdown(result: dict[str, Any]) -> str:
   """The whole page."""
   rows = [
@@ -42,6 +53,11 @@ def markdown(result: dict[str, Any]) -> str:
     f"{format(o['seconds'], '.1f') if o['seconds'] else '-'} | "
     f"{'yes' if o['holds'] else '**no**'} |"
     for o in result["outcomes"]
+  ]
+  later = [
+    f" Later: {o['fault']}, {o['date']}, commit {o['git']}."
+    for o in result["outcomes"]
+    if "git" in o
   ]
   tests = [f"| {fault} | `{test}` |" for fault, test in IN_TESTS]
   versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
@@ -52,5 +68,5 @@ def markdown(result: dict[str, Any]) -> str:
     + "\n\n## Injected by tests of the suite\n\n| fault | test |\n|---|---|\n"
     + "\n".join(tests)
     + f"\n\nSeed {result['seed']}, {result['seconds']:.0f} s on {machine['cpu']}, {result['date']}, commit "
-    f"{result['git']}; {versions}.\n"
+    f"{result['git']}; {versions}.{''.join(later)}\n"
   )

@@ -1,9 +1,14 @@
-"""Decoded data sets on disk: one .npy file per feature, whole or absent, memory-mapped."""
+"""Decoded data sets on disk: one .npy file per feature, whole or absent, memory-mapped.
+
+Beside each file lies its CRC-32, which is checked whenever the entry is opened: what a disk or a cable did to
+the bytes since they were written costs a decoding, not a run.
+"""
 
 import contextlib
 import fcntl
 import glob
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -11,8 +16,10 @@ import socket
 import tempfile
 import time
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -24,6 +31,7 @@ _HOST = socket.gethostname()
 _ABANDONED_AFTER_S = 24 * 3600
 _ROWS_PER_READ = 2048
 _BYTES_PER_READ = 64 << 20
+_BYTES_PER_CHECK = 1 << 20
 
 
 def cache_root() -> Path:
@@ -51,7 +59,9 @@ def decode_once(source: Source, entry: Path) -> ArraySource:
 
   The arrays are written beside the entry, synced, and renamed into place: a kill or a full disk
   leaves no half entry. A lock makes the processes of a host decode once; hosts that share a file
-  system without working locks decode side by side, and the first rename wins.
+  system without working locks decode side by side, and the first rename wins. An entry that is there is
+  read once from end to end, for its checksums, at a few gigabytes a second where the system holds its pages;
+  one whose bytes have changed is decoded again, with a warning.
 
   Args:
     source: the records to decode.
@@ -84,19 +94,31 @@ def open_entry(source: Source, entry: Path) -> ArraySource | None:
   if not entry.is_dir():
     return None
   try:
+    for path in (array_path(entry, name) for name in source.features):
+      if _sum_path(path).read_text() != _sum_of(path):
+        raise ValueError(f"{path.name} does not hold the bytes that were written to it")
     cached = open_arrays(entry, tuple(source.features))
     for name, (shape, dtype) in source.features.items():
-      array, path = cached.arrays[name], array_path(entry, name)
-      wanted = (source.num_examples, *shape)
+      array, wanted = cached.arrays[name], (source.num_examples, *shape)
       if array.shape != wanted or array.dtype != dtype:
-        raise ValueError(f"{path.name} is {array.shape} {array.dtype}, not {wanted} {dtype}")
-      surplus = path.stat().st_size - array.offset - array.nbytes  # type: ignore[attr-defined]
-      if surplus:
-        raise ValueError(f"{path.name} is {surplus:+} bytes off its size")
+        raise ValueError(f"{name} is {array.shape} {array.dtype}, not {wanted} {dtype}")
     return cached
   except (OSError, ValueError, EOFError) as error:
     warnings.warn(f"the cache {entry} is damaged and is decoded again: {error}", stacklevel=2)
     return None
+
+
+def _sum_path(path: Path) -> Path:
+  return path.with_suffix(".crc32")
+
+
+def _sum_of(path: Path) -> str:
+  """CRC-32 of a file's bytes, by plain reads: a disk that fails is an error instead of a SIGBUS."""
+  crc, buffer = 0, memoryview(bytearray(_BYTES_PER_CHECK))
+  with open(path, "rb", buffering=0) as handle:
+    while count := handle.readinto(buffer):
+      crc = zlib.crc32(buffer[:count], crc)
+  return f"{crc:08x}"
 
 
 @contextlib.contextmanager
@@ -142,22 +164,34 @@ def _write_arrays(source: Source, directory: Path) -> None:
   total = source.num_examples
   rows = max(1, min(_ROWS_PER_READ, _BYTES_PER_READ * total // max(num_bytes(source), 1)))
   with contextlib.ExitStack() as stack:
-    files = {}
+    files: dict[str, BinaryIO] = {}
+    sums = dict.fromkeys(source.features, 0)
+
+    def write(name: str, content: Any) -> None:
+      # The sum is of what was meant, not of what came to lie on the disk.
+      sums[name] = zlib.crc32(content, sums[name])
+      files[name].write(content)
+
     for name, (shape, dtype) in source.features.items():
       files[name] = stack.enter_context(open(array_path(directory, name), "wb"))
-      descr = np.lib.format.dtype_to_descr(dtype)
-      header = {"descr": descr, "fortran_order": False, "shape": (total, *shape)}
-      np.lib.format.write_array_header_1_0(files[name], header)
+      descr, header = np.lib.format.dtype_to_descr(dtype), io.BytesIO()
+      np.lib.format.write_array_header_1_0(
+        header, {"descr": descr, "fortran_order": False, "shape": (total, *shape)}
+      )
+      write(name, header.getvalue())
     # Plain writes, not a writable memory map: a full disk then is an error instead of a SIGBUS.
     with tqdm(total=total, desc="decoding once", unit=" examples", delay=2.0, leave=False) as bar:
       for start in range(0, total, rows):
         indices = np.arange(start, min(start + rows, total))
         for name, values in _read(source, indices).items():
-          files[name].write(np.ascontiguousarray(values).data)
+          write(name, np.ascontiguousarray(values).data)
         bar.update(len(indices))
-    for handle in files.values():
-      handle.flush()
-      os.fsync(handle.fileno())
+    for name, crc in sums.items():
+      beside = stack.enter_context(open(_sum_path(array_path(directory, name)), "wb"))
+      beside.write(f"{crc:08x}".encode())
+      for handle in (files[name], beside):
+        handle.flush()
+        os.fsync(handle.fileno())
   _sync(directory)
 
 

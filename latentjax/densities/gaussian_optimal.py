@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_range
-from latentjax.collectives import all_gather_rows
+from latentjax.collectives import device_mean
 from latentjax.densities import gaussian
 from latentjax.densities._shapes import promote
 
@@ -68,7 +68,7 @@ def optimal_log_scale(
   error = jnp.square(x - mean)
   mse = jnp.mean(error, axis=tuple(range(error.ndim - event_ndim, error.ndim)))
   if shared:
-    mse = jnp.mean(all_gather_rows(mse, axis_name) if mse.ndim else mse)
+    mse = device_mean(jnp.mean(mse), axis_name)
   above = 0.5 * jnp.log(jnp.maximum(mse, jnp.finfo(mse.dtype).tiny))
   return jnp.maximum(above, min_log_scale)
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from latentjax.checks import check_choice, check_range
-from latentjax.collectives import all_gather_rows, row_offset
+from latentjax.collectives import all_gather_rows, device_mean, row_offset
 from latentjax.distances import squared_distances_to
 
 # From columns (N, D) to a function of points (..., D) that returns (..., N).
@@ -76,7 +76,8 @@ def _mean(
   else:
     size = min(block_size, x.shape[0])
     sums = jax.lax.map(jax.checkpoint(row_sum), rows, batch_size=size)
-  sums = all_gather_rows(sums, axis_name)
   if distinct and num_rows < 2:
     raise ValueError(f"estimator 'unbiased' must have at least 2 rows of x and y, got {num_rows}")
-  return jnp.sum(sums) / (sums.shape[0] * (num_rows - distinct))
+  return device_mean(jnp.mean(sums), axis_name) / (
+    num_rows - distinct
+  )  # their product may be beyond int32

@@ -55,6 +55,7 @@ def consistency_model(
   final: int = 1280,
   metric_fn: Callable[[jax.Array], Metric] = lambda num_steps: pseudo_huber_loss,
   matched_noise: bool = False,
+  match_size: int | None = None,
   denoising_weight: ArrayLike | PairWeight = 0.0,
   denoising_until: ArrayLike = 0.25,
   noise_input: Callable[[ArrayLike], jax.Array] | None = None,
@@ -77,12 +78,13 @@ def consistency_model(
     final: at last.
     metric_fn: `num_steps -> (x, y) -> (B,)`, the distance, which may follow the discretisation.
     matched_noise: whether the noise of a batch is matched to its data by optimal transport.
+    match_size: rows that are matched with one another, see `optimal_partners`; None: the whole batch.
     denoising_weight: see `consistency_training_loss`.
     denoising_until: see `consistency_training_loss`.
     noise_input: `t -> noise`, see `precondition`.
     feature: name of the batch's array to model, shape (B, ...), floating point.
     axis_name: mapped device axis over which the batch is split, inside `pmap` or `shard_map`; every
-      device must have the same key. Noise is matched to all devices' rows.
+      device must have the same key. Without match_size, noise is matched to all devices' rows.
 
   Returns:
     ConsistencyModel.
@@ -116,13 +118,15 @@ def consistency_model(
     x = take_feature(batch, feature)
     num_steps = schedule(model_state.step)
     noise = draw_noise(key_noise, x, axis_name)
+    if matched_noise:
+      noise = optimal_partners(x, noise, group_size=match_size, axis_name=axis_name)
     loss = consistency_training_loss(
       key_loss,
       partial(consistency, params),
       x,
       process=process,
       num_steps=num_steps,
-      noise=optimal_partners(x, noise, axis_name=axis_name) if matched_noise else noise,
+      noise=noise,
       metric=metric_fn(num_steps),
       denoising_weight=denoising_weight,
       denoising_until=denoising_until,

@@ -42,6 +42,7 @@ def cross_flow(
   source: str = "text",
   target: str = "image",
   axis_name: str | None = None,
+  block_size: int | None = None,
 ) -> CrossFlowModel:
   """Flow matching from a variational encoder of the source, which is trained with it.
 
@@ -66,6 +67,7 @@ def cross_flow(
     target: name of the batch's data x, floating point, shape (B, ...).
     axis_name: mapped device axis over which the batch is split, inside `pmap` or `shard_map`; every
       device must have the same key.
+    block_size: rows at a time in the contrastive loss, see `clip_loss`.
 
   Returns:
     CrossFlowModel. Metrics: flow, kl and align, the unweighted parts.
@@ -100,7 +102,8 @@ def cross_flow(
     loss = metrics["flow"] + kl_weight * metrics["kl"]
     if align_fn is not None:
       pair = l2_normalize(align_fn(params, x)), l2_normalize(parts.source.reshape(len(x), -1))
-      metrics["align"] = jnp.mean(clip_loss(*pair, logit_scale=logit_scale, axis_name=axis_name))
+      run: dict[str, Any] = {"axis_name": axis_name, "block_size": block_size}
+      metrics["align"] = jnp.mean(clip_loss(*pair, logit_scale=logit_scale, **run))
       loss += align_weight * metrics["align"]
     return loss, (model_state, metrics)
 

@@ -25,6 +25,7 @@ def cvib(
   label: str = "label",
   feature: str = "image",
   axis_name: str | None = None,
+  block_size: int | None = None,
 ) -> Objective:
   r"""Objective of CVIB: two networks, one with noisy gates, that agree on which example is which.
 
@@ -48,6 +49,7 @@ def cvib(
     label: name of the batch's integer array (B,) of classes.
     feature: name of the batch's array of inputs, shape (B, ...).
     axis_name: mapped device axis over which the batch is split, inside `pmap` or `shard_map`.
+    block_size: rows at a time in the contrastive loss, see `info_nce`.
 
   Returns:
     Objective. It passes model_state through unchanged; its metrics are nll, pruned_nll, kl and
@@ -83,6 +85,7 @@ def cvib(
       l2_normalize(features),
       temperature=temperature,
       axis_name=axis_name,
+      block_size=block_size,
     )
     pruned_loss = vib_loss(pruned_nll, jnp.broadcast_to(kl, pruned_nll.shape), beta=beta)
     loss = jnp.mean(nll + pruned_loss + contrastive_weight * contrastive)

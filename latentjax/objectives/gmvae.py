@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_range
-from latentjax.collectives import all_gather_rows
+from latentjax.collectives import device_mean
 from latentjax.densities import gaussian
 from latentjax.densities.mixture import log_joint
 from latentjax.densities.mixture_em import GaussianMixture
@@ -119,8 +119,8 @@ def gmvae(
     log_p = likelihood.log_prob(x, *x_params, event_ndim=x.ndim - 1)
     metrics = mean_metrics(BoundTerms(elbo(log_p, kl), log_p, kl))
     # Devices may hold different numbers of labels: the mean is that of the global batch.
-    totals = [jnp.sum(all_gather_rows(rows, axis_name)) for rows in (nll, known)]
-    metrics["label_nll"] = totals[0] / jnp.maximum(totals[1], 1)
+    mean_nll, labelled = (device_mean(jnp.mean(rows), axis_name) for rows in (nll, known))
+    metrics["label_nll"] = mean_nll / jnp.maximum(labelled, jnp.finfo(labelled.dtype).tiny)
     loss = -elbo(log_p, kl, beta=beta) + label_weight * nll
     return jnp.mean(loss), (model_state, metrics)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_positive_int, check_range
-from latentjax.collectives import all_gather_rows
+from latentjax.collectives import device_mean
 from latentjax.densities import bernoulli, categorical, gaussian, gumbel_softmax
 from latentjax.losses.elbo import capacity_loss, elbo
 from latentjax.objectives.gaussian_vae import Schedule, at_step
@@ -145,7 +145,7 @@ def joint_vae(
     now = [jnp.float32(at_step(value, model_state)[0]) for value in (capacity_z, capacity_c)]
     caps = {"capacity_z": now[0], "capacity_c": jnp.minimum(now[1], max_capacity)}
     distance = [
-      capacity_loss(jnp.mean(all_gather_rows(kl, axis_name)), capacity=capacity, gamma=gamma)
+      capacity_loss(device_mean(jnp.mean(kl), axis_name), capacity=capacity, gamma=gamma)
       for kl, capacity in zip((kl_z, kl_c), caps.values())
     ]
     parts = {"kl_z": jnp.mean(kl_z), "kl_c": jnp.mean(kl_c)} | caps

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_positive_int, check_range
-from latentjax.collectives import all_gather_rows
+from latentjax.collectives import device_mean
 from latentjax.densities import bernoulli, gaussian
 from latentjax.objectives.latent_model import (
   Batch,
@@ -112,12 +112,12 @@ def m2_vae(
     bound = jnp.sum(weights * values, axis=-1) + entropy
     nll, right = -jnp.sum(target * log_q, axis=-1), known & (jnp.argmax(logits, axis=-1) == y)
     # Devices may hold different numbers of labels: the shares are those of the global batch.
-    totals = [jnp.sum(all_gather_rows(rows, axis_name)) for rows in (nll, right, known)]
-    count = jnp.maximum(totals[2], 1)
+    shares = [device_mean(jnp.mean(rows), axis_name) for rows in (nll, right, known)]
+    labelled = jnp.maximum(shares[2], jnp.finfo(shares[2].dtype).tiny)
     metrics = {
       "bound": jnp.mean(bound),
-      "label_nll": totals[0] / count,
-      "accuracy": totals[1] / count,
+      "label_nll": shares[0] / labelled,
+      "accuracy": shares[1] / labelled,
     }
     return jnp.mean(label_weight * nll - bound), (model_state, metrics)
 

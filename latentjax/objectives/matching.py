@@ -110,6 +110,7 @@ def wae_mmd(
   bandwidths: Sequence[float] | None = None,
   feature: str = "image",
   axis_name: str | None = None,
+  block_size: int | None = None,
 ) -> Autoencoder:
   r"""Wasserstein auto-encoder with a deterministic encoder and a maximum mean discrepancy.
 
@@ -128,6 +129,7 @@ def wae_mmd(
     bandwidths: of the kernel, squared lengths; 2 Z by default.
     feature: name of the batch's array to model, shape (B, ...), floating point.
     axis_name: mapped device axis over which the batch is split, inside `pmap` or `shard_map`.
+    block_size: rows at a time in the discrepancy, see `mmd`.
 
   Returns:
     Autoencoder; the metrics are log_likelihood in nats and mmd, means.
@@ -151,7 +153,8 @@ def wae_mmd(
     params: Params, key: jax.Array, z: jax.Array
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     prior = draw_rows(key, jax.random.normal, z.shape, axis_name=axis_name)
-    divergence = mmd(z, prior, kernel=kernel, bandwidths=bandwidths, axis_name=axis_name)
+    run: dict[str, Any] = {"axis_name": axis_name, "block_size": block_size}
+    divergence = mmd(z, prior, kernel=kernel, bandwidths=bandwidths, **run)
     return jnp.asarray(reg_weight) * divergence, {"mmd": divergence}
 
   return make_autoencoder(

@@ -27,6 +27,7 @@ PyTree = Any
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = ".orbax-checkpoint-tmp"
+_CENTURY_S = 100 * 365 * 86400
 
 
 class CheckpointError(RuntimeError):
@@ -78,6 +79,12 @@ def open_checkpoints(directory: Path, *, keep: int) -> ocp.CheckpointManager:
   """Open a directory of checkpoints for asynchronous writing; the newest `keep` are kept.
 
   What a killed run had half written is reported and removed: it never had a final name.
+
+  Orbax measures the time that a checkpoint may take by the system's clock, and gives one up within whose
+  writing that clock is set ahead (by a time server, or when a machine wakes up). A process alone needs no
+  such limit and has none. Of several, the limit, 20 minutes, is what frees those that wait for one that
+  cannot write: there such a jump is a CheckpointError, and the run started again goes on from the checkpoint
+  before.
   """
   if keep < 1:
     raise ValueError(f"keep: got {keep}, wanted at least 1 checkpoint")
@@ -86,8 +93,17 @@ def open_checkpoints(directory: Path, *, keep: int) -> ocp.CheckpointManager:
     for half in sorted(directory.glob(f"*{_TEMPORARY}*")):
       logger.warning("half-written checkpoint %s ignored: the run was killed while saving it", half)
       shutil.rmtree(half, ignore_errors=True)
-  options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=keep, enable_async_checkpointing=True, async_options=_time_limits()
+  )
   return ocp.CheckpointManager(directory.absolute(), options=options)
+
+
+def _time_limits() -> ocp.AsyncOptions:
+  if jax.process_count() > 1:
+    return ocp.AsyncOptions()
+  # To wait for directories that are made in the background has a limit of its own, which cannot be set.
+  return ocp.AsyncOptions(timeout_secs=_CENTURY_S, create_directories_asynchronously=False)
 
 
 def save(manager: ocp.CheckpointManager, step: int, state: PyTree, meta: dict[str, Any]) -> None:

@@ -107,8 +107,8 @@ def hausdorff_divergence(
   def rise(members: jax.Array, others: jax.Array) -> jax.Array:
     """Mean over the others of the members' field, less that over themselves, shape (B,)."""
     own = distances(members, members, cost)
-    potential = self_potential(own, epsilon, num_iterations)[:, None]
-    field = lambda costs: jnp.mean(soft_minimum(costs - potential, epsilon), axis=1)
+    potential = self_potential(own, epsilon, num_iterations)
+    field = lambda costs: jnp.mean(soft_minimum(costs, potential, epsilon), axis=1)
     return field(distances(others, members, cost)) - field(own)
 
   return 0.5 * (rise(x, y) + rise(y, x))

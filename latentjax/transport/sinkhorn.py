@@ -5,7 +5,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice, check_positive_int, check_range
-from latentjax.transport._pairs import as_sets, distances, self_potential, soft_minimum
+from latentjax.transport._pairs import (
+  as_sets,
+  distances,
+  potential_after,
+  self_potential,
+  soft_minimum,
+)
 
 __all__ = ["sinkhorn_divergence"]
 
@@ -64,21 +70,14 @@ def sinkhorn_divergence(
     """Half the entropic cost of a set and itself, for which both potentials are the same."""
     costs = distances(members, members, cost)
     potential = self_potential(costs, epsilon, num_iterations)
-    return jnp.mean(soft_minimum(costs - potential[:, None], epsilon), axis=1)
+    return jnp.mean(soft_minimum(costs, potential, epsilon), axis=1)
 
   return _dual_value(distances(x, y, cost), epsilon, num_iterations) - own(x) - own(y)
 
 
 def _dual_value(costs: jax.Array, epsilon: float, num_iterations: int) -> jax.Array:
   """Dual value after some iterations, for costs (B, S, R); a lower bound that rises to the optimum."""
-  transposed = jnp.swapaxes(costs, 1, 2)
-
-  @jax.checkpoint  # or the gradient would hold the plans of all iterations
-  def iterate(f: jax.Array, _: None) -> tuple[jax.Array, None]:
-    g = soft_minimum(transposed - f[:, None], epsilon)
-    return soft_minimum(costs - g[:, None], epsilon), None
-
-  f, _ = jax.lax.scan(iterate, jnp.zeros_like(costs[:, :, 0]), None, length=num_iterations)
-  g = soft_minimum(transposed - f[:, None], epsilon)
+  f = potential_after(num_iterations, lambda rows, columns, f: rows(columns(f)), costs, epsilon)
+  g = soft_minimum(costs, f, epsilon, -2)
   # One marginal is now exact, so the term of the dual that sums the plan vanishes.
   return jnp.mean(f, axis=1) + jnp.mean(g, axis=1)

@@ -5,6 +5,7 @@ import sys
 import textwrap
 import time
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -96,17 +97,52 @@ def lengthen(path):
 
 def reshape(path):
   np.save(path, np.zeros((ROWS, 4), np.int32))
+  sign(path)
 
 
 def retype(path):
   np.save(path, np.zeros((ROWS, 3), np.float32))
+  sign(path)
 
 
 def scribble(path):
   path.write_bytes(b"not numpy")
+  sign(path)
 
 
-@pytest.mark.parametrize("damage", [cut, lengthen, reshape, retype, scribble, os.remove])
+def sign(path):
+  """What is wrong then is not the sum."""
+  path.with_suffix(".crc32").write_text(f"{zlib.crc32(path.read_bytes()):08x}")
+
+
+def flip(path, byte=-1):
+  """One bit: neither the size, nor the shape, nor the type tells."""
+  content = bytearray(path.read_bytes())
+  content[byte] ^= 1
+  path.write_bytes(content)
+
+
+def flip_in_the_header(path):
+  flip(path, byte=20)  # within the dictionary that numpy evaluates
+
+
+def flip_in_the_middle(path):
+  flip(path, byte=path.stat().st_size // 2)
+
+
+def flip_the_sum(path):
+  flip(path.with_suffix(".crc32"))
+
+
+def lose_the_sum(path):  # as in an entry from before there were any
+  path.with_suffix(".crc32").unlink()
+
+
+DAMAGES = [cut, lengthen, reshape, retype, scribble, os.remove]
+DAMAGES += [flip, flip_in_the_header, flip_in_the_middle, flip_the_sum, lose_the_sum]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)
 def test_damage_is_reported_and_repaired(tmp_path, damage):
   source, entry = Records(), tmp_path / "entry"
   cache.decode_once(source, entry)

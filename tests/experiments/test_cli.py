@@ -120,6 +120,31 @@ def test_quick_run_cannot_be_recorded(capsys):
   assert "record: got --record with --quick" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+  ("flags", "joined"),
+  [
+    ([], []),
+    (["--distributed"], [(None, None, None)]),
+    (
+      ["--coordinator_address=10.0.0.1:1234", "--num_processes=4", "--process_id=3"],
+      [("10.0.0.1:1234", 4, 3)],
+    ),
+  ],
+)
+def test_flags_of_several_processes(flags, joined, monkeypatch, tmp_path, capsys):
+  from experiments import vae_digits
+  from latentjax import training
+
+  def no_run(config):
+    raise ValueError("enough")
+
+  found = []
+  monkeypatch.setattr(vae_digits, "run", no_run)
+  monkeypatch.setattr(training, "initialize_distributed", lambda *args: found.append(args))
+  assert cli.main(["vae_digits", f"--workdir={tmp_path}", *flags]) == 1
+  assert found == joined and "error: enough" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", cli.available())
 def test_every_experiment_says_what_it_has_to(name):
   import importlib

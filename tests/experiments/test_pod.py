@@ -1,6 +1,7 @@
 """What a program for a pod holds, sends and computes; every warning where it is due, and not elsewhere."""
 
 import dataclasses
+import json
 import sys
 import types
 
@@ -14,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from experiments.harness import Config
 from experiments.pod import __main__ as pod
-from experiments.pod import analysis, chips, findings, hlo, table
+from experiments.pod import analysis, chips, findings, hlo, report, table
 from experiments.pod.capture import capture
 from latentjax import data, training
 from latentjax.training import TrainConfig, make_mesh
@@ -235,16 +236,41 @@ def test_per_device_programs_send_the_gradient_alone():
 
 
 def test_rows_of_the_table_are_judged():
-  assert table.flat({1: 5.0, 16: 1e6, 1024: 1.06e6}) == "yes"
-  assert table.flat({16: 1e6, 1024: 2e6}) == "**no**" and table.flat({16: 1e6}) == "not known"
+  assert report.flat({1: 5.0, 16: 1e6, 1024: 1.06e6}) == "yes"
+  assert report.flat({16: 1e6, 1024: 2e6}) == "**no**" and report.flat({16: 1e6}) == "not known"
   row = {"experiment": "e", "program": "p", "flags": "", "batch_per_chip": 3, "params": 2**20}
-  row |= {"memory": 2**20, "flops": 1e9, "seconds": 1e-6, "bound": "memory"}
+  row |= {"memory": 2**20, "flops": 1e9, "accessed": 2765e6, "seconds": 1e-6, "bound": "memory"}
   row |= {"warnings": ["replicated: a", "replicated: b", "not donated: c"]}
   rows = [row | {"chips": n, "sent": n * 2**20} for n in (1, 16, 1024)]
-  text = table.markdown({"rows": rows, "left_out": {"f": "trains nothing"}})
+  text = report.markdown({"rows": rows, "left_out": {"f": "trains nothing"}})
   assert "flat for 0 of 1 programs" in text and "- f: trains nothing" in text
   assert "| e: p | 3 | 1 | 1 / 1 / - / 1 | yes | 1 / 16 / - / 1.02e+03 | **no** |" in text
   assert "| replicated (2): b; not donated (1): c |" in text
+  assert "| not known. Sent in 1.79e+03 us, the rest in 1e+03: not hidden |" in text
+  pairs = row | {"warnings": ["batch x batch: an array"]}
+  few = {n: pairs | {"sent": n} for n in (16, 1024)}
+  assert report.why("", few) == "", "a few bytes more are flat"
+  grown = {n: pairs | {"memory": 2**20 * n, "sent": 6e11 * n / 1024} for n in (16, 1024)}
+  assert report.why("", grown).startswith(report.GATHERED)
+  grown[1024] |= {"accessed": 0, "flops": 2 * 459e12}
+  assert (
+    report.why("--block_size=4", grown)
+    == f"{report.RING}. Sent in 1e+06 us, the rest in 2e+06: hidden at best"
+  )
+
+
+def test_written_table_is_that_of_the_rows():
+  assert table.RESULT.with_suffix(".md").read_text() == table.page(
+    json.loads(table.RESULT.read_text())
+  )
+
+
+def test_flags_of_a_program():
+  ring = "--parallel=pmap --block_size=128"
+  assert table.flag_sets("vae_mnist", "") == ("",)
+  assert table.flag_sets("matched_captions", "") == ("", ring)
+  assert table.flag_sets("ssl_table", "")[-1] == f"--probe_examples=200 --methods=nt_xent {ring}"
+  assert table.flag_sets("ssl_table", "--methods=vicreg") == ("--methods=vicreg",)
 
 
 def test_what_trains_is_read_from_the_source():

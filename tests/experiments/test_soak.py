@@ -44,6 +44,23 @@ def test_goes_on_where_it_was(called, tmp_path, monkeypatch, capsys):
   assert "| a fault | by hand | 2 | in WORKDIR/x | 0.5 | yes |" in page
 
 
+def test_some_cases_recorded_replace_their_own_rows(called, tmp_path, monkeypatch):
+  result = tmp_path / "results" / "faults.json"
+  monkeypatch.setattr(soak, "RESULT", result)
+  monkeypatch.setattr(soak, "git_hash", lambda: "first")
+  monkeypatch.setattr(soak, "killed", lambda *_: [])
+  called["two"] = 1  # nothing fails
+  assert soak.run(soak.Config(workdir=tmp_path / "all", record=True)) == 0
+  monkeypatch.setattr(soak, "git_hash", lambda: "second")
+  assert soak.run(soak.Config(workdir=tmp_path / "one", only=("one",), record=True)) == 0
+  recorded = json.loads(result.read_text())
+  assert recorded["git"] == "first"
+  commits = {row["fault"]: row.get("git") for row in recorded["outcomes"]}
+  assert commits == {"a fault": "second", "b": None, "c": None}
+  page = result.with_name("README.md").read_text()
+  assert "commit first;" in page and "Later: a fault, " in page and ", commit second." in page
+
+
 def test_stops_when_time_is_up(called, tmp_path):
   config = soak.Config(workdir=tmp_path, only=("one",), limit_s=-1.0)
   assert soak.run(config) == 3

@@ -1,7 +1,10 @@
 """One run, on however many devices and processes, gives the same losses to float rounding."""
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,6 +78,29 @@ def test_two_processes_stop_at_the_same_step_and_one_goes_on(folder, one_device)
   # One process with four devices goes on from it: the state was whole, and the same in both.
   finished = runs.run(folder / "terminated", devices=4, **config)
   assert finished["steps_run"] == config["steps"] - kept
+
+
+def test_addresses_from_slurm():
+  """The variables that SLURM sets for a task are all that it takes."""
+  program = "import jax; from latentjax.training import initialize_distributed as join; join()"
+  program += "; print(jax.process_index(), jax.process_count(), jax.device_count())"
+  tasks = []
+  for i in range(2):
+    slurm = {
+      "JOB_ID": os.getpid(),
+      "STEP_NODELIST": "127.0.0.1",
+      "NTASKS": 2,
+      "PROCID": i,
+      "LOCALID": i,
+    }
+    environment = {f"SLURM_{name}": str(value) for name, value in slurm.items()}
+    environment |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": os.getcwd()}
+    command = [sys.executable, "-c", program]
+    tasks.append(
+      subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, text=True)
+    )
+  said = [task.communicate(timeout=120)[0].split() for task in tasks]
+  assert said == [["0", "2", "2"], ["1", "2", "2"]]
 
 
 def losses(lines):

@@ -1,12 +1,14 @@
 """Disks that are full or cannot be written, bytes that change, clocks that jump, files from strangers."""
 
 import ast
+import itertools
 import logging
 import os
 import pickle
 import resource
 import shutil
 import time
+import zlib
 from contextlib import contextmanager
 
 import jax
@@ -126,6 +128,13 @@ def test_clock_that_jumps(finished, tmp_path, monkeypatch):
   check_ends_alike(folder, finished, 20)
 
 
+def test_clock_that_jumps_within_the_writing(finished, tmp_path, monkeypatch):
+  """Ten years ahead and ten behind in turn, every time that somebody looks."""
+  real, years = time.time, itertools.cycle((10, -10))
+  monkeypatch.setattr(time, "time", lambda: real() + 365 * 86400 * next(years))
+  check_ends_alike(tmp_path / "run", finished, 40)
+
+
 def test_restored_on_other_devices(tmp_path):
   """Written on n devices and restored on m, replicated or split, every bit is the same."""
   counts = (1, 2, 4, 8)
@@ -170,10 +179,12 @@ def test_no_file_is_unpickled(tmp_path, recwarn):
   source = ArraySource({"x": np.arange(3)})
   for content in (np.array([Trap()]), Trap()):
     (tmp_path / "entry").mkdir()
-    with array_path(tmp_path / "entry", "x").open("wb") as f:
+    path = array_path(tmp_path / "entry", "x")
+    with path.open("wb") as f:
       np.save(f, content, allow_pickle=True) if isinstance(content, np.ndarray) else pickle.dump(
         content, f
       )
+    path.with_suffix(".crc32").write_text(f"{zlib.crc32(path.read_bytes()):08x}")
     assert cache.open_entry(source, tmp_path / "entry") is None
     shutil.rmtree(tmp_path / "entry")
   assert len(recwarn) == 2 and not (tmp_path / "sprung").exists()

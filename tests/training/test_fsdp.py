@@ -74,10 +74,46 @@ def test_a_sharded_step_is_that_of_one_device_and_gathers_one_block_at_a_time():
 GATHERED = r"= \w+\[([\d,]+)\]\S* all-gather(?:-done)?\("
 
 
+def wide(key):
+  """The parameters of the problem, and some that are large enough to be split."""
+  params, model_state = problem.init(key)
+  return params | {"wide": jax.random.normal(key, (problem.DIM, 4096))}, model_state
+
+
+def objective(params, model_state, key, batch):
+  """That of the problem, with a part that depends on the large ones."""
+  loss, rest = problem.objective(params, model_state, key, batch)
+  return loss + 0.1 * jnp.mean((batch["x"] @ params["wide"] - 1) ** 2), rest
+
+
 def test_the_loop_trains_the_same_over_groups_of_devices(tmp_path):
   """Rows over eight devices, parameters over groups of four; the small ones stay whole."""
-  split = problem.run(tmp_path / "split", steps=10, sharding="fsdp", shards=4)
-  whole = problem.run(tmp_path / "whole", steps=10)
-  np.testing.assert_allclose(split.state.params["w"], whole.state.params["w"], rtol=1e-5, atol=1e-6)
+  given = {"steps": 10, "init": wide, "objective": objective}
+  split = problem.run(tmp_path / "split", sharding="fsdp", shards=4, **given).state.params
+  whole = problem.run(tmp_path / "whole", **given).state.params
+  for name in whole:
+    np.testing.assert_allclose(split[name], whole[name], rtol=1e-5, atol=1e-6)
+  assert split["wide"].addressable_shards[0].data.size == split["wide"].size // 4
+  assert split["w"].sharding.is_fully_replicated
   with pytest.raises(ValueError, match="shards: got 4 without sharding='fsdp'"):
     TrainConfig(shards=4)
+
+
+WAYS = {
+  "replicated": {},
+  "fsdp": {"sharding": "fsdp", "shards": 4},
+  "optimizer": {"sharding": "optimizer"},
+  "pmap": {"parallel": "pmap"},
+}
+
+
+@pytest.mark.parametrize("written", WAYS)
+def test_a_run_goes_on_in_another_way_from_the_same_bits(written, tmp_path):
+  """With nothing left to do a run returns the state that it has read."""
+  given = {"steps": 10, "init": wide, "objective": objective}
+  expected = jax.tree.leaves(problem.run(tmp_path / "run", **given, **WAYS[written]).state)
+  for name, way in WAYS.items():
+    found = problem.run(tmp_path / "run", **given, **way)
+    assert found.steps_run == 0
+    for a, b in zip(jax.tree.leaves(found.state), expected, strict=True):
+      assert np.asarray(a).tobytes() == np.asarray(b).tobytes(), (written, name)

@@ -102,3 +102,26 @@ def test_sharded_parameters_train_as_replicated_ones(tmp_path):
   again = go("split", [(r"(^|/)w$", P("data"))])
   assert again.steps_run == 0 and again.state.params["w"].sharding.spec == P("data")
   np.testing.assert_array_equal(again.state.params["w"], split.state.params["w"])
+
+
+@pytest.mark.parametrize("first", ["jit", "pmap", "fsdp", "optimizer"])
+def test_a_run_is_taken_up_in_any_other_way(first, tmp_path):
+  """A finished run, started again per device, as one program, or split: the same bits, where they belong."""
+  init = lambda key: ({"w": jax.random.normal(key, (128, 136))}, ())
+
+  def objective(params, model_state, key, batch):
+    found = batch["x"] @ jnp.mean(params["w"][: problem.DIM], axis=1)
+    return jnp.mean((found - batch["y"]) ** 2), (model_state, {})
+
+  def go(way):
+    fields = {"parallel": way} if way in ("jit", "pmap") else {"sharding": way}
+    return problem.run(tmp_path, objective=objective, init=init, **fields)
+
+  expected = [np.asarray(x).tobytes() for x in jax.tree.leaves(go(first).state)]
+  for way in ("jit", "pmap", "fsdp", "optimizer"):
+    again = go(way)
+    assert again.steps_run == 0
+    assert [np.asarray(x).tobytes() for x in jax.tree.leaves(again.state)] == expected, way
+    arrays = again.state.params["w"], again.state.opt_state[0].mu["w"]
+    split = [not x.sharding.is_fully_replicated for x in arrays]
+    assert split == {"fsdp": [True, True], "optimizer": [False, True]}.get(way, [False, False])

@@ -52,6 +52,34 @@ def test_optimal_partners():
   )
 
 
+def test_partners_in_groups():
+  """Neighbours alone are matched: the same on one device and on four, with two rows each."""
+
+  def oracle(x, y):
+    halves = zip(np.split(x, 4), np.split(y, 4))
+    return np.concatenate([b[linear_sum_assignment(costs_of(a, b))[1]] for a, b in halves])
+
+  grouped = partial(transport.optimal_partners, group_size=2)
+  check_kernel(
+    grouped,
+    [X, Y],
+    oracle=oracle,
+    detached=(0,),
+    bad_inputs=[
+      ([X[:5], Y[:5]], {}, ValueError, "group_size must divide the 5 rows, got 2"),
+      ([X, Y], {"group_size": 0}, ValueError, "group_size must be"),
+    ],
+  )
+  mesh = Mesh(np.array(jax.devices()[:4]), (AXIS,))
+  mapped = jax.shard_map(
+    partial(grouped, axis_name=AXIS), mesh=mesh, in_specs=P(AXIS), out_specs=P(AXIS)
+  )
+  np.testing.assert_array_equal(jax.jit(mapped)(X, Y), grouped(X, Y))
+  whole = transport.optimal_partners(X, Y)
+  np.testing.assert_array_equal(transport.optimal_partners(X, Y, group_size=8), whole)
+  assert not np.array_equal(transport.optimal_partners(X, Y, group_size=2), whole)
+
+
 def test_entropic_partners():
   """Finite where epsilon is nothing against the costs; the same rows on several devices."""
   partners = partial(transport.entropic_partners, KEY, epsilon=1.0, num_iterations=30)

@@ -7,6 +7,7 @@ from contract import check_kernel
 from scipy import linalg, special, stats
 
 from latentjax.transport import (
+  _pairs,
   frechet_distance,
   generalized_energy_distance,
   hausdorff_divergence,
@@ -151,6 +152,33 @@ def test_sinkhorn_divergence():
       ((X, Y), {"cost": "iou"}, ValueError, "cost must be one of"),
     ],
   )
+
+
+@pytest.mark.parametrize(("epsilon", "count"), [(1.0, 1), (0.3, 40), (0.003, 40)])
+def test_iterations_with_one_plan_are_those_with_soft_minima(epsilon, count):
+  """Also where the potentials run away from every plan, as with the least epsilon, and for its gradient."""
+  x, y = RNG.standard_normal((2, 1, 12, 3))
+  y = y + 2.0
+
+  def plainly(x, y, epsilon):
+    cost = ((x[0][:, None] - y[0]) ** 2).sum(2) / 2
+    soft = lambda c: -epsilon * (jax.nn.logsumexp(-c / epsilon, axis=1) - np.log(c.shape[1]))
+    f = 0.0
+    for _ in range(count):
+      g = soft(cost.T - f)
+      f = soft(cost - g)
+    return f.mean() + soft(cost.T - f).mean()
+
+  def ours(x, y, epsilon):
+    both = lambda x, y: _pairs.distances(x, y, "half_squared")
+    iterate = lambda rows, columns, f: rows(columns(f))
+    f = _pairs.potential_after(count, iterate, both(x, y), epsilon)
+    return f.mean() + _pairs.soft_minimum(both(x, y), f, epsilon, -2).mean()
+
+  with jax.enable_x64(True):
+    run = lambda f: jax.jit(jax.value_and_grad(f, (0, 1, 2)))(x, y, epsilon)
+    for mine, theirs in zip(jax.tree.leaves(run(ours)), jax.tree.leaves(run(plainly))):
+      np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-12)
 
 
 def test_sinkhorn_limits():

@@ -149,6 +149,6 @@ def _log_potential(
 ) -> jax.Array:
   """log mean of exp(-t |x_i - y_j|^2) over all i and j != i of all devices."""
   potentials = log_potentials(x, y, t, axis_name=axis_name, block_size=block_size)
-  potentials = all_gather_rows(potentials, axis_name)
-  size = potentials.shape[0]
-  return jax.nn.logsumexp(potentials) - math.log(size * (size - 1))
+  log_sums = all_gather_rows(jax.nn.logsumexp(potentials)[None], axis_name)
+  size = len(log_sums) * len(potentials)
+  return jax.nn.logsumexp(log_sums) - math.log(size * (size - 1))

@@ -84,7 +84,7 @@ def update_vocabulary(
 
   with the words v from before the batch. The feature of an example is drawn uniformly from its
   positions. The authors average it over a neighbourhood of 3 x 3 first: let `features` be such
-  averages for the same.
+  averages for the same. Of a batch of more examples than there are words, the last ones give them.
 
   Args:
     key: random key, the same on every device.
@@ -99,8 +99,7 @@ def update_vocabulary(
 
   Raises:
     TypeError: if features is not floating point.
-    ValueError: if the shapes do not fit, the batch has more examples than the vocabulary words, or
-      decay is not in [0, 1].
+    ValueError: if the shapes do not fit or decay is not in [0, 1].
 
   Example:
     >>> key, features = jax.random.key(0), jnp.ones((1, 4, 2))
@@ -123,19 +122,15 @@ def update_vocabulary(
   drawn = jnp.take_along_axis(features, place[:, None, None], axis=1)[:, 0]
   drawn = all_gather_rows(drawn, axis_name)
   words, distance = map(jnp.asarray, (vocabulary.words, vocabulary.distance))
-  num_words = len(words)
-  if len(drawn) > num_words:
-    raise ValueError(
-      f"features must have at most as many examples as there are words, {num_words}, "
-      f"got {len(drawn)}"
-    )
-  replaced = (vocabulary.oldest + jnp.arange(len(drawn))) % num_words
+  num_words, num_drawn = len(words), len(drawn)
+  drawn = drawn[-num_words:]
+  replaced = (vocabulary.oldest + jnp.arange(num_drawn)[-num_words:]) % num_words
   nearest = jnp.min(squared_distances(features, words.astype(features.dtype)), axis=-1)
   words = words.at[replaced].set(drawn.astype(words.dtype))
   decay = jnp.asarray(decay, distance.dtype)
   mean = device_mean(jnp.mean(nearest), axis_name).astype(distance.dtype)
   distance = decay * distance + (1 - decay) * mean
-  oldest = (vocabulary.oldest + len(drawn)) % num_words
+  oldest = (vocabulary.oldest + num_drawn) % num_words
   return jax.lax.stop_gradient(Vocabulary(words, oldest.astype(jnp.int32), distance))
 
 

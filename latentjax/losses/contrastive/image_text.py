@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_alike, check_range
-from latentjax.collectives import all_gather_rows
+from latentjax.collectives import device_mean
 from latentjax.losses.contrastive._pairs import log_sums, pair_scores, softplus_sums
 
 __all__ = ["clip_loss", "siglip_loss"]
@@ -134,6 +134,4 @@ def _check_pairs(image: ArrayLike, text: ArrayLike, logit_scale: ArrayLike) -> N
 
 def _mean(array: ArrayLike, axis_name: str | None, dtype: jnp.dtype) -> jax.Array:
   """Mean of the rows of all devices."""
-  return jnp.mean(
-    all_gather_rows(jnp.mean(jnp.asarray(array, dtype), 0, keepdims=True), axis_name), 0
-  )
+  return device_mean(jnp.mean(jnp.asarray(array, dtype), axis=0), axis_name)

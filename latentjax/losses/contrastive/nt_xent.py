@@ -113,8 +113,8 @@ def dcl_loss(
   check_two_rows(axis_name, z_1=z_1)
   if weight_temperature is not None:
     cosines = pair_scores(z_1, z_2, 1 / weight_temperature)
-    everyone = all_gather_rows(cosines, axis_name)
-    log_mean = jax.nn.logsumexp(everyone) - math.log(everyone.shape[0])
+    log_sums = all_gather_rows(jax.nn.logsumexp(cosines)[None], axis_name)
+    log_mean = jax.nn.logsumexp(log_sums) - math.log(len(log_sums) * len(cosines))
     positive *= jax.lax.stop_gradient(2 - jnp.exp(cosines - log_mean))
   return jnp.mean(negatives, axis=0) - positive
 

@@ -15,7 +15,7 @@ from latentjax.checks import (
   check_rank,
   wide_dtype,
 )
-from latentjax.collectives import all_gather_rows
+from latentjax.collectives import device_mean
 from latentjax.losses.contrastive._pairs import check_two_rows, log_potentials
 from latentjax.losses.contrastive.alignment import alignment, uniformity
 
@@ -164,11 +164,12 @@ def sepclr_terms(
   c_1, c_2 = (jnp.asarray(array, dtype) for array in (common_1, common_2))
   s_1, s_2 = (jnp.asarray(array, dtype) for array in (salient_1, salient_2))
   is_target = jnp.asarray(is_target)
+  num_devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
   s_hat_1, s_hat_2 = (jnp.where(is_target[:, None], array, 0.0) for array in (s_1, s_2))
 
   def mean(values: jax.Array, where: jax.Array) -> jax.Array:
     sums = jnp.stack([jnp.sum(jnp.where(where, values, 0.0)), jnp.sum(where, dtype=dtype)])
-    total, count = jnp.sum(all_gather_rows(sums[None], axis_name), axis=0)
+    total, count = num_devices * device_mean(sums, axis_name)
     return total / jnp.maximum(count, 1.0)
 
   def apart(x: jax.Array, y: jax.Array, where: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_positive_int, check_range, check_rank, wide_dtype
-from latentjax.collectives import all_gather_rows
+from latentjax.collectives import device_mean
 from latentjax.losses.routing import scale_gradient
 
 __all__ = ["balanced_kl", "capacity_loss", "constrained_kl_loss", "free_bits"]
@@ -132,7 +132,7 @@ def free_bits(
   if kl.shape[1] % group_size:
     raise ValueError(f"group_size must divide the {kl.shape[1]} columns of kl, got {group_size}")
   groups = jnp.sum(kl.reshape(kl.shape[0], -1, group_size), axis=2)
-  mean = jnp.mean(all_gather_rows(jax.lax.stop_gradient(groups), axis_name), axis=0)
+  mean = device_mean(jnp.mean(jax.lax.stop_gradient(groups), axis=0), axis_name)
   min_nats = jnp.asarray(min_nats, kl.dtype)
   return jnp.sum(jnp.where(mean > min_nats, groups, min_nats), axis=1)
 
