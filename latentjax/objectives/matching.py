@@ -153,8 +153,9 @@ def wae_mmd(
     params: Params, key: jax.Array, z: jax.Array
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     prior = draw_rows(key, jax.random.normal, z.shape, axis_name=axis_name)
-    run = {"axis_name": axis_name, "block_size": block_size}
-    divergence = mmd(z, prior, kernel=kernel, bandwidths=bandwidths, **run)
+    divergence = mmd(
+      z, prior, kernel=kernel, bandwidths=bandwidths, axis_name=axis_name, block_size=block_size
+    )
     return jnp.asarray(reg_weight) * divergence, {"mmd": divergence}
 
   return make_autoencoder(
