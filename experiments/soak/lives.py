@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.harness.cli import EXPERIMENTS
+from experiments.soak import run
 
 DEADLINE_S = 180.0
 
@@ -66,12 +67,21 @@ class Life:
   It has the few methods of `subprocess.Popen` that are wanted here.
   """
 
-  def __init__(self, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+  def __init__(
+    self,
+    main: Callable[[list[str]], int],
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    imports: Sequence[str],
+  ) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["experiments.soak.run"])
+    context.set_forkserver_preload(list(imports))
     self._files = [tempfile.NamedTemporaryFile("w+") for _ in range(2)]  # noqa: SIM115
     names = [file.name for file in self._files]
-    self._process = context.Process(target=_live, args=(list(arguments), dict(environment), names))
+    self._process = context.Process(
+      target=_live, args=(main, list(arguments), dict(environment), names)
+    )
     self._process.start()
 
   @property
@@ -100,13 +110,16 @@ class Life:
     return self._files[0].read(), self._files[1].read()
 
 
-def _live(arguments: list[str], environment: dict[str, str], files: list[str]) -> None:
-  from experiments.soak import run
-
+def _live(
+  main: Callable[[list[str]], int],
+  arguments: list[str],
+  environment: dict[str, str],
+  files: list[str],
+) -> None:
   os.environ.update(environment)
   for descriptor, name in enumerate(files, 1):
     os.dup2(os.open(name, os.O_WRONLY), descriptor)
-  sys.exit(run.main(arguments))
+  sys.exit(main(arguments))
 
 
 def start(
@@ -131,7 +144,7 @@ def start(
   }
   words = [",".join(map(str, folders)), json.dumps({"images": str(place.images), **arguments})]
   if not fresh:
-    return Life(words, environment)
+    return Life(run.main, words, environment, imports=[run.__name__])
   return subprocess.Popen(
     [sys.executable, "-m", "experiments.soak.run", *words],
     env=os.environ | environment,

@@ -55,7 +55,7 @@ def power_exponent(width: ArrayLike) -> np.ndarray:
     width: s, in (0, 1 / sqrt(12)], any shape; 0.05 to 0.1 are usual.
 
   Returns:
-    Exponents, at least 0, float64, the shape of width.
+    Exponents, at least 0, float64, the shape of width. Not for use under `jit`.
 
   Raises:
     ValueError: if a width is out of range.
@@ -86,7 +86,7 @@ def power_width(exponent: ArrayLike) -> np.ndarray:
     exponent: gamma, at least 0, any shape.
 
   Returns:
-    Widths, float64, the shape of exponent.
+    Widths, float64, the shape of exponent. Not for use under `jit`.
 
   Raises:
     ValueError: if an exponent is negative.
@@ -193,7 +193,7 @@ def post_hoc_weights(
     widths: of the K saved profiles.
 
   Returns:
-    Weights, float64, shape (S, K); some are negative.
+    Weights, float64, shape (S, K); some are negative. Not for use under `jit`.
 
   Raises:
     ValueError: if steps is not of rank 1, a width is out of range, or step is later than all of steps.
@@ -232,7 +232,7 @@ def post_hoc_average(averages: Sequence[PyTree], weights: ArrayLike) -> PyTree:
     Tree like the parameters. Nothing is detached.
 
   Raises:
-    ValueError: if the shape of weights does not fit.
+    ValueError: if averages are none or differ in their shapes, or the shape of weights does not fit.
 
   Example:
     >>> weights = post_hoc_weights([1, 2], step=2, width=0.07)
@@ -244,7 +244,10 @@ def post_hoc_average(averages: Sequence[PyTree], weights: ArrayLike) -> PyTree:
     Karras et al., Analyzing and Improving the Training Dynamics of Diffusion Models, 2023, algorithm 3.
       arXiv:2312.02696
   """
-  shape = (len(averages), *jax.tree.leaves(averages[0])[0].shape[:1])
+  shapes = [jax.tree.map(jnp.shape, average) for average in averages]
+  if any(other != shapes[0] for other in shapes) or not jax.tree.leaves(averages):
+    raise ValueError(f"averages must be trees of arrays of the same shapes, got {shapes}")
+  shape = (len(averages), *jnp.shape(jax.tree.leaves(averages)[0])[:1])
   if jnp.shape(weights) != shape:
     raise ValueError(f"weights must have shape (S, K) = {shape}, got {jnp.shape(weights)}")
 

@@ -35,6 +35,12 @@ def scaled(x: jax.Array, axis_name: str | None) -> jax.Array:
   return x / jnp.maximum(largest, jnp.finfo(x.dtype).tiny)
 
 
+def unit_of(z: jax.Array) -> jax.Array:
+  """Largest magnitude of every column, a constant: in this unit no square leaves the range."""
+  largest = jnp.max(jnp.abs(jax.lax.stop_gradient(z)), axis=0)
+  return jnp.maximum(largest, jnp.finfo(z.dtype).tiny)
+
+
 def centred(x: jax.Array, axis_name: str | None) -> jax.Array:
   """Columns of mean 0, and 0 where only rounding is left of them, of x over its largest magnitude."""
   x = scaled(x, axis_name)

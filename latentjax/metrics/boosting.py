@@ -86,7 +86,8 @@ def boosted_trees(
   """
   _check(codes, factors, test_codes, num_values)
   check_positive_int(num_stages=num_stages, depth=depth, num_bins=num_bins)
-  check_range(0.0, 1.0, learning_rate=learning_rate)
+  check_range(0.0, strict=True, learning_rate=learning_rate)
+  check_range(high=1.0, learning_rate=learning_rate)
   dtype = wide_dtype(codes)
   codes, test_codes = (jax.lax.stop_gradient(jnp.asarray(z, dtype)).T for z in (codes, test_codes))
   edges = jax.vmap(lambda column: _edges(column, num_bins))(codes)

@@ -8,10 +8,12 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_positive_int, check_range
 from latentjax.collectives import all_gather_rows, device_mean, row_offset
-from latentjax.distances import squared_distances_to
+from latentjax.distances import squared_distances, squared_distances_to
 from latentjax.metrics._pairs import as_pair, centred, num_rows, ratio, safe_sqrt
 
 __all__ = ["kernel_cka", "linear_cka"]
+
+Distances = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def linear_cka(
@@ -90,6 +92,7 @@ def kernel_cka(
   *,
   median_fraction: float = 1.0,
   debiased: bool = False,
+  exact: bool = False,
   block_size: int = 128,
   axis_name: str | None = None,
 ) -> jax.Array:
@@ -104,8 +107,9 @@ def kernel_cka(
   with H = I - 1/N and m the median of the squared distances of all N^2 pairs, an example and itself
   included, as in the authors' program. `debiased`: without the diagonal, by the U-statistic. Kernels and
   distances exist for block_size rows against all at a time; the median is exact, found bit by bit in
-  passes over the distances. These come from products: below 1e-3 of the extent of a representation they are
-  rounding, which counts where more than half of all pairs are as close.
+  passes over the distances. By default these come from products: below 1e-3 of the extent of a
+  representation they are rounding, which counts where more than half of all pairs are as close, as in tight
+  clusters; `exact` is for these.
 
   Args:
     x: first representation, shape (N, D).
@@ -113,6 +117,8 @@ def kernel_cka(
     median_fraction: f, bandwidth as a fraction of the median distance, positive; the
       smaller, the more local.
     debiased: whether HSIC is estimated without bias; the result may then be negative.
+    exact: whether distances come from differences, right to their last digits however close a pair is;
+      slower, above all on a device made for matrix products.
     block_size: rows whose kernels are held at once. The result does not depend on it; on a CPU those that
       fit its cache are fastest.
     axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
@@ -143,10 +149,11 @@ def kernel_cka(
   # Both as one array (N, 2, width): columns of zeros change no distance.
   z = jnp.stack([widened(centred(rows, axis_name)) for rows in (x, y)], axis=1)
   rows = all_gather_rows(z, axis_name)
-  distances = _distances_to(rows)
+  distances = _distances_to(rows, exact)
   index = row_offset(len(z), axis_name) + jnp.arange(len(z))
   blocks = {"batch_size": min(block_size, len(z))}
-  median = _median_distance(*jax.lax.stop_gradient((z, rows)), index, blocks, axis_name)[:, None]
+  fixed = _distances_to(jax.lax.stop_gradient(rows), exact)
+  median = _median_distance(fixed, jax.lax.stop_gradient(z), index, blocks, axis_name)[:, None]
   # HSIC does not see a constant in the kernel; without its median, no digits are lost to it.
   usual = jnp.exp(-0.5 / median_fraction**2)
 
@@ -183,9 +190,11 @@ def _alignment(xy: jax.Array, xx: jax.Array, yy: jax.Array) -> jax.Array:
   return ratio(xy, safe_sqrt(xx) * safe_sqrt(yy))
 
 
-def _distances_to(rows: jax.Array) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def _distances_to(rows: jax.Array, exact: bool) -> Distances:
   """Squared distances (2, N) of a point (2, D), itself row `index`, to rows (N, 2, D)."""
-  distances_from = squared_distances_to(jnp.swapaxes(rows, 0, 1))
+  columns = jnp.swapaxes(rows, 0, 1)
+  from_differences = lambda points: squared_distances(points, columns, exact=True)
+  distances_from = from_differences if exact else squared_distances_to(columns)
 
   def distances(point: jax.Array, index: jax.Array) -> jax.Array:
     found = distances_from(point[:, None])[:, 0]
@@ -195,8 +204,8 @@ def _distances_to(rows: jax.Array) -> Callable[[jax.Array, jax.Array], jax.Array
 
 
 def _median_distance(
+  distances: Distances,
   z: jax.Array,
-  rows: jax.Array,
   index: jax.Array,
   blocks: dict[str, int],
   axis_name: str | None,
@@ -206,7 +215,7 @@ def _median_distance(
   Bit patterns of positive numbers are ordered as the numbers are: every pass finds one more bit of the
   lower one of the two in the middle.
   """
-  n, distances = len(rows), _distances_to(rows)
+  n = num_rows(len(z), axis_name)
   width = jnp.finfo(z.dtype).bits
   pattern = jnp.uint64 if width == 64 else jnp.uint32
   infinite = jax.lax.bitcast_convert_type(jnp.asarray(jnp.inf, z.dtype), pattern)

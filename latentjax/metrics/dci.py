@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice, check_float, check_range, check_rank, wide_dtype
+from latentjax.metrics._pairs import scaled, unit_of
 from latentjax.metrics.boosting import BoostedTrees, boosted_trees
 from latentjax.metrics.probes import (
   LinearProbe,
@@ -164,8 +165,11 @@ def dci_scores(importance: ArrayLike) -> tuple[jax.Array, jax.Array]:
 
 def _concentration(r: jax.Array) -> jax.Array:
   """Mean over rows, weighted by their sums, of 1 minus the relative entropy of the row."""
+  r = scaled(r, None)
   sums = jnp.sum(r, axis=1, keepdims=True)
-  share = r / jnp.where(sums > 0, sums, 1)
+  # In units of the row's largest: the square of a small sum, by which a gradient is divided, would be 0.
+  units = r / unit_of(r.T)[:, None]
+  share = units / jnp.where(sums > 0, jnp.sum(units, axis=1, keepdims=True), 1)
   positive = share > 0
   terms = jnp.where(positive, share * jnp.log(jnp.where(positive, share, 1)), 0)
   base = jnp.log(jnp.maximum(r.shape[1], 2).astype(r.dtype))

@@ -116,7 +116,9 @@ def depth_rank_sum(x: ArrayLike, y: ArrayLike, *, axis_name: str | None = None) 
       Embeddings, 2023. arXiv:2310.15010
     Liu & Singh, A Quality Index Based on Data Depth and Multivariate Rank Tests, 1993.
   """
-  pair = [jax.lax.stop_gradient(jnp.asarray(rows)) for rows in (x, y)]
+  pair = [jax.lax.stop_gradient(rows) for rows in _embeddings(x=x, y=y)]
+  if num_rows(len(pair[0]), axis_name) < 2:
+    raise ValueError(f"x must have at least 2 rows, got shape {jnp.shape(x)}")
   depth_y = tte_depth(pair[1], pair[0], axis_name=axis_name)
   depth_x = tte_depth(pair[0], pair[0], own=True, axis_name=axis_name)
   depths = [all_gather_rows(depth, axis_name) for depth in (depth_x, depth_y)]

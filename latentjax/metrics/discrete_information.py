@@ -174,7 +174,9 @@ def check_bins(codes: jax.Array, num_bins: int) -> None:
   """Refuses more bins than rows, of which nothing can be estimated."""
   check_positive_int(num_bins=num_bins)
   if num_bins > codes.shape[0]:
-    raise ValueError(f"num_bins must be at most the number of rows, {len(codes)}, got {num_bins}")
+    raise ValueError(
+      f"num_bins must be at most the number of rows, {len(codes)}, of codes, got {num_bins}"
+    )
 
 
 def _seen(array: ArrayLike) -> np.ndarray | None:

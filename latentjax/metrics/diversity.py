@@ -100,5 +100,9 @@ def _exp_entropy(eigenvalues: jax.Array, order: float) -> jax.Array:
   safe = jnp.where(is_zero, 1, eigenvalues)
   if order == 1:
     return jnp.exp(-jnp.sum(safe * jnp.log(safe)))
+  if abs(order - 1) < 0.1:  # as the eigenvalues' sum is 1: its rounding, over 1 - q, would count
+    return jnp.exp(
+      jnp.log1p(jnp.sum(eigenvalues * jnp.expm1((order - 1) * jnp.log(safe)))) / (1 - order)
+    )
   log_powers = jnp.where(is_zero, -jnp.inf, order * jnp.log(safe))  # the powers may underflow
   return jnp.exp(jax.nn.logsumexp(log_powers) / (1 - order))

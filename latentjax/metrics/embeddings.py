@@ -15,6 +15,7 @@ from latentjax.checks import (
 from latentjax.collectives import all_gather_rows, device_mean
 from latentjax.distances import squared_distances
 from latentjax.losses.contrastive import l2_normalize
+from latentjax.metrics._pairs import num_rows
 
 __all__ = ["effective_rank", "knn_predict", "relative_scale", "tolerance"]
 
@@ -111,7 +112,8 @@ def effective_rank(z: ArrayLike, *, axis_name: str | None = None) -> jax.Array:
 
   Args:
     z: embeddings, shape (B, D).
-    axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`.
+    axis_name: mapped device axis over which the rows are split, inside `pmap` or `shard_map`. Devices
+      exchange D x D numbers, or the rows where these are less.
 
   Returns:
     Scalar in [1, min(B, D)], the same on every device; 1 if z is all zero. Detached.
@@ -130,12 +132,15 @@ def effective_rank(z: ArrayLike, *, axis_name: str | None = None) -> jax.Array:
   """
   z = _rows(z)
   z = z / jnp.maximum(_largest(z, axis_name), jnp.finfo(z.dtype).tiny)
+  dim = z.shape[1]
+  if num_rows(len(z), axis_name) < dim:  # the same singular values
+    z, axis_name = all_gather_rows(z, axis_name).T, None
   moment = device_mean(jnp.matmul(z.T, z, precision="highest") / z.shape[0], axis_name)
   # Its eigenvalues lose what is below sqrt(eps D) of the largest, lengths along its axes do not.
   axes = jnp.linalg.eigh(moment)[1][:, ::-1]
   along = jnp.matmul(z, axes, precision="highest")
   sigma = jnp.sqrt(device_mean(jnp.mean(jnp.square(along), axis=0), axis_name))
-  sigma = jnp.where(sigma > jnp.finfo(z.dtype).eps * z.shape[1] * sigma[0], sigma, 0)
+  sigma = jnp.where(sigma > jnp.finfo(z.dtype).eps * dim * sigma[0], sigma, 0)
   p = sigma / jnp.maximum(jnp.sum(sigma), jnp.finfo(z.dtype).tiny)
   return jnp.exp(jnp.sum(jax.scipy.special.entr(p)))
 

@@ -131,7 +131,12 @@ def _root(covariance: jax.Array) -> jax.Array:
 
 
 def _distance(difference: jax.Array, root_a: jax.Array, root_b: jax.Array) -> jax.Array:
+  # In units of the largest number: squares of very large ones would leave float32, as NaN.
+  parts = difference, root_a, root_b
+  unit = jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts]))
+  unit = jnp.where(unit == 0, 1, unit)
+  difference, root_a, root_b = (x / unit for x in parts)
   squares = sum(jnp.sum(jnp.square(x)) for x in (difference, root_a, root_b))
   product = jnp.matmul(root_a, root_b.T, precision="highest")
   overlap = jnp.sum(jnp.linalg.svd(product, compute_uv=False))
-  return jnp.maximum(squares - 2 * overlap, 0)
+  return jnp.maximum(squares - 2 * overlap, 0) * unit * unit

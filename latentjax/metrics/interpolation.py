@@ -6,8 +6,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_alike, check_positive_int, check_range, wide_dtype
+from latentjax.checks import (
+  check_batch,
+  check_positive_int,
+  check_range,
+  check_same_shape,
+  wide_dtype,
+)
 from latentjax.losses.contrastive import l2_normalize
+from latentjax.metrics._pairs import safe_sqrt
 
 __all__ = ["interpolation_deviation", "slerp"]
 
@@ -35,7 +42,8 @@ def interpolation_deviation(
     num_frames: N, at least 3.
 
   Returns:
-    Deviation for every pair, in units of x, shape (B,). Gradient flows through decode_fn.
+    Deviation for every pair, in units of x, shape (B,). Gradient flows to both ends and through
+    decode_fn; it is zero where the deviation is.
 
   Raises:
     TypeError: if an array is not floating point or num_frames not an integer.
@@ -52,13 +60,14 @@ def interpolation_deviation(
   """
   check_positive_int(num_frames=num_frames)
   check_range(3, num_frames=num_frames)
-  check_alike(jnp.ndim(z_0), z_0=z_0, z_1=z_1)
+  check_batch(z_0=z_0, z_1=z_1)
+  check_same_shape(z_0=z_0, z_1=z_1)
   place = jnp.linspace(0.0, 1.0, num_frames)
   path = jax.vmap(lambda share: slerp(z_0, z_1, share))(place)
   frames = decode_fn(path.reshape(-1, *path.shape[2:]))
   frames = frames.reshape(num_frames, path.shape[1], -1).astype(wide_dtype(frames))
-  distances = jnp.linalg.norm(frames[1:] - frames[:-1], axis=-1)
-  return jnp.std(distances, axis=0)
+  distances = safe_sqrt(jnp.sum(jnp.square(frames[1:] - frames[:-1]), axis=-1))
+  return safe_sqrt(jnp.var(distances, axis=0))
 
 
 def slerp(z_0: ArrayLike, z_1: ArrayLike, share: ArrayLike) -> jax.Array:
@@ -82,7 +91,7 @@ def slerp(z_0: ArrayLike, z_1: ArrayLike, share: ArrayLike) -> jax.Array:
 
   Raises:
     TypeError: if an array is not floating point.
-    ValueError: if the shapes differ.
+    ValueError: if the shapes differ, are () or empty, or share is not a scalar.
 
   Example:
     >>> z = slerp(jnp.array([[2.0, 0.0]]), jnp.array([[0.0, 2.0]]), 0.5)
@@ -92,7 +101,10 @@ def slerp(z_0: ArrayLike, z_1: ArrayLike, share: ArrayLike) -> jax.Array:
   References:
     Shoemake, Animating Rotation with Quaternion Curves, 1985.
   """
-  check_alike(jnp.ndim(z_0), z_0=z_0, z_1=z_1)
+  check_batch(z_0=z_0, z_1=z_1)
+  check_same_shape(z_0=z_0, z_1=z_1)
+  if jnp.ndim(share) != 0:
+    raise ValueError(f"share must be a scalar, got shape {jnp.shape(share)}")
   dtype = wide_dtype(z_0, z_1)
   z_0, z_1 = jnp.asarray(z_0, dtype), jnp.asarray(z_1, dtype)
   u, v = (l2_normalize(z.reshape(z.shape[0], -1)) for z in (z_0, z_1))

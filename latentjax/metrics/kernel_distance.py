@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from latentjax.checks import check_float, check_positive_int, check_range, check_rank, wide_dtype
 from latentjax.collectives import all_gather_rows
 from latentjax.losses._kernel_means import KernelTo, mean_discrepancy
+from latentjax.metrics._pairs import safe_sqrt
 
 __all__ = ["KernelDistance", "kernel_distance", "kernel_distance_of_subsets"]
 
@@ -78,6 +79,10 @@ def kernel_distance(
   a, b = _checked(features_a, features_b, degree, gamma, offset)
   check_positive_int(block_size=block_size)
   columns = [all_gather_rows(x, axis_name) for x in (a, b)]
+  if min(map(len, columns)) < 2:
+    raise ValueError(
+      f"features_a and features_b must have at least 2 rows, got {len(columns[0])} and {len(columns[1])}"
+    )
   kernel_to = _polynomial(jnp.mean(jnp.concatenate(columns), axis=0), degree, gamma, offset)
   return mean_discrepancy(
     a, b, kernel_to, unbiased=True, axis_name=axis_name, block_size=block_size
@@ -113,7 +118,8 @@ def kernel_distance_of_subsets(
     offset: c, not negative.
 
   Returns:
-    KernelDistance, float32 or wider; NaN if a feature that is drawn is. Gradient flows to both arrays.
+    KernelDistance, float32 or wider; NaN if a feature that is drawn is. Gradient flows to both arrays;
+    that of a deviation of 0 is 0.
 
   Raises:
     TypeError: if an array is not floating point, or a number no integer.
@@ -148,7 +154,7 @@ def kernel_distance_of_subsets(
     )
 
   found = jax.lax.map(of_subset, jax.random.split(key, num_subsets))
-  return KernelDistance(jnp.mean(found), jnp.std(found))
+  return KernelDistance(jnp.mean(found), safe_sqrt(jnp.var(found)))
 
 
 def _checked(

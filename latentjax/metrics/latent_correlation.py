@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_float, check_range, check_rank, wide_dtype
 from latentjax.collectives import all_gather_rows
+from latentjax.metrics._pairs import unit_of
 
 __all__ = ["gaussian_total_correlation", "gaussian_wasserstein_correlation"]
 
@@ -47,6 +48,7 @@ def gaussian_total_correlation(
   """
   check_range(0.0, ridge=ridge)
   z = _centred_codes(codes, axis_name)
+  z = z / unit_of(z)
   covariance = jnp.matmul(z.T, z, precision="highest") / (z.shape[0] - 1)
   return total_correlation(covariance, jnp.ones(len(covariance), bool), ridge)
 

@@ -6,7 +6,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_positive_int, check_range, check_rank, wide_dtype
+from latentjax.checks import (
+  check_float,
+  check_not_empty,
+  check_positive_int,
+  check_range,
+  check_rank,
+  wide_dtype,
+)
 from latentjax.metrics.probes import nan_unless_finite
 
 __all__ = [
@@ -38,7 +45,7 @@ def modularity_defect(
 
   Raises:
     TypeError: if codes_grid is not floating point.
-    ValueError: if the assignment does not fit.
+    ValueError: if codes_grid has less than two axes or is empty, or the assignment does not fit.
 
   Example:
     >>> y = jnp.stack(jnp.meshgrid(jnp.arange(3.0), jnp.arange(4.0), indexing="ij"), axis=-1)
@@ -54,14 +61,13 @@ def modularity_defect(
   check_float(codes_grid=codes_grid)
   shape = jnp.shape(codes_grid)
   num_factors = len(shape) - 1
+  if num_factors < 1 or 0 in shape:
+    raise ValueError(f"codes_grid must have shape (n_1, ..., n_F, Z), none of them 0, got {shape}")
   assignment = tuple(range(num_factors)) if assignment is None else tuple(assignment)
-  if (
-    num_factors < 1
-    or len(assignment) != shape[-1]
-    or not set(assignment) <= set(range(num_factors))
-  ):
+  if len(assignment) != shape[-1] or not set(assignment) <= set(range(num_factors)):
     raise ValueError(
-      f"assignment must be {shape[-1]} of the factors 0 to {num_factors - 1}, got {assignment}"
+      f"assignment must be {shape[-1]} of the factors 0 to {num_factors - 1} for codes_grid of shape "
+      f"{shape}, got {assignment}"
     )
   z = jnp.asarray(codes_grid, wide_dtype(codes_grid))
   defects = []
@@ -150,7 +156,8 @@ def equivariance_defect(
     Gradient flows through the functions.
 
   Raises:
-    ValueError: if the two sides have different shapes.
+    ValueError: if factors have no rows, the codes are not of shape (N, Z), or the two sides have
+      different shapes.
 
   Example:
     >>> angles = jnp.linspace(0, 6, 50)[:, None]
@@ -164,8 +171,13 @@ def equivariance_defect(
       arXiv:2305.06886
     Higgins et al., Towards a Definition of Disentangled Representations, 2018. arXiv:1812.02230
   """
+  check_not_empty(factors=factors)
+  if jnp.ndim(factors) == 0:
+    raise ValueError("factors must have a batch axis, got a scalar")
   y = jnp.asarray(factors)
   z = jnp.asarray(encode_fn(y))
+  if z.ndim != 2 or len(z) != len(y):
+    raise ValueError(f"encode_fn must return codes of shape ({len(y)}, Z), got {z.shape}")
   z = z.astype(wide_dtype(z))
   moved, expected = jnp.asarray(encode_fn(factor_action_fn(y))), jnp.asarray(code_action_fn(z))
   if moved.shape != expected.shape:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, check_same_shape, wide_dtype
+from latentjax.checks import check_float, check_not_empty, check_same_shape, wide_dtype
 from latentjax.collectives import device_mean
 
 __all__ = ["sqnr"]
@@ -33,11 +33,11 @@ def sqnr(
   Returns:
     Decibels, float32 or wider, of the shape of x without these axes, the same on every device;
     infinite without noise, and minus infinity for noise without a signal. Gradient flows to both
-    arguments; it is not defined without noise.
+    arguments; it is zero without noise or signal.
 
   Raises:
     TypeError: if an array is not floating point.
-    ValueError: if the shapes differ.
+    ValueError: if the shapes differ or are empty.
 
   Example:
     >>> float(sqnr(jnp.array([10.0, 10.0]), jnp.array([9.0, 11.0])))
@@ -49,6 +49,7 @@ def sqnr(
   """
   check_float(x=x, x_q=x_q)
   check_same_shape(x=x, x_q=x_q)
+  check_not_empty(x=x)
   dtype = wide_dtype(x, x_q)
   x, x_q = jnp.asarray(x, dtype), jnp.asarray(x_q, dtype)
   # In units of the largest number: squares of very small or large ones would leave float32.
@@ -58,5 +59,7 @@ def sqnr(
     largest = jax.lax.pmax(largest, axis_name)
   unit = jnp.where(largest > 0, largest, 1)
   energy = lambda array: device_mean(jnp.mean(jnp.square(array / unit), axis), axis_name)
-  noise = energy(x - x_q)
-  return jnp.where(noise > 0, 10 * (jnp.log10(energy(x)) - jnp.log10(noise)), jnp.inf)
+  signal, noise = energy(x), energy(x - x_q)
+  log = lambda value: jnp.log10(jnp.where(value > 0, value, 1))
+  ratio = jnp.where(signal > 0, 10 * (log(signal) - log(noise)), -jnp.inf)
+  return jnp.where(noise > 0, ratio, jnp.where(noise == 0, jnp.inf, jnp.nan))

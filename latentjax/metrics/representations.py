@@ -14,6 +14,7 @@ from latentjax.checks import (
   wide_dtype,
 )
 from latentjax.collectives import all_gather_rows, device_mean, draw_rows
+from latentjax.metrics._pairs import unit_of
 from latentjax.metrics.discrete_information import discretize, mutual_information_matrix
 from latentjax.metrics.latent_correlation import centred, total_correlation
 
@@ -165,12 +166,16 @@ def mean_sampled_correlations(
   mean, log_scale = _checked(mean, log_scale)
   keep = _kept(where, mean)
   mean, log_scale = (all_gather_rows(array, axis_name) for array in (mean, log_scale))
-  shifted = centred(mean)
-  covariance = jnp.matmul(shifted.T, shifted, precision="highest") / mean.shape[0]
-  noise = jnp.diag(jnp.mean(jnp.exp(2 * log_scale), axis=0))
-  return TotalCorrelations(
-    *(total_correlation(matrix, keep, 1e-6) for matrix in (covariance, covariance + noise))
-  )
+  shifted, scale = centred(mean), jnp.exp(log_scale)
+
+  def correlation(noise: jax.Array) -> jax.Array:
+    unit = jnp.maximum(unit_of(shifted), unit_of(noise))
+    z = shifted / unit
+    covariance = jnp.matmul(z.T, z, precision="highest") / len(z)
+    variance = jnp.mean(jnp.square(noise / unit), axis=0)
+    return total_correlation(covariance + jnp.diag(variance), keep, 1e-6)
+
+  return TotalCorrelations(correlation(jnp.zeros_like(scale)), correlation(scale))
 
 
 def mean_sampled_information(

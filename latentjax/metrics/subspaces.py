@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_float, wide_dtype
+from latentjax.checks import check_float, check_not_empty, wide_dtype
 
 __all__ = ["subspace_affinity"]
 
@@ -41,6 +41,12 @@ def subspace_affinity(frames_a: ArrayLike, frames_b: ArrayLike) -> jax.Array:
     raise ValueError(
       f"frames_a and frames_b must have shapes (..., D, R) and (..., D, S), got {shapes[0]} and "
       f"{shapes[1]}"
+    )
+  check_not_empty(frames_a=frames_a, frames_b=frames_b)
+  leading = shapes[0][:-2], shapes[1][:-2]
+  if any(m != n and 1 not in (m, n) for m, n in zip(*(axes[::-1] for axes in leading))):
+    raise ValueError(
+      f"frames_a and frames_b must have leading axes that broadcast, got {leading[0]} and {leading[1]}"
     )
   dtype = wide_dtype(frames_a, frames_b)
   a, b = jnp.asarray(frames_a, dtype), jnp.asarray(frames_b, dtype)

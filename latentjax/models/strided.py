@@ -88,7 +88,7 @@ def _double_commuting_jvp(
   primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
   (x, kernel), (x_dot, kernel_dot) = primals, tangents
-  along_x = double_commuting(x_dot, kernel)
+  along_x = double(x_dot, kernel)  # itself, it could not be mapped
   return double_commuting(x, kernel), along_x + double_by_kernel(kernel_dot, x)
 
 

@@ -1,11 +1,13 @@
 """The U-Net of diffusion models: residual blocks told of time and condition, attention where it is cheap."""
 
 import math
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from latentjax.checks import check_rank
 from latentjax.models.denoising import ConditionEmbedding
@@ -102,9 +104,8 @@ class ResidualBlock(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, c: jax.Array) -> jax.Array:
     h = conv(self.channels, self.dtype)(silu(group_norm(x, self.dtype)))
-    c = nn.Dense(2 * self.channels, dtype=self.dtype)(c)[:, None, None]
-    scale, shift = jnp.split(c, 2, axis=-1)
-    h = silu(group_norm(h, self.dtype) * (1 + scale) + shift)
+    scale, shift = jnp.split(nn.Dense(2 * self.channels, dtype=self.dtype)(c), 2, axis=-1)
+    h = silu(group_norm(h, self.dtype, scale, shift))
     h = conv(self.channels, self.dtype, kernel_init=zeros)(h)
     if x.shape[-1] != self.channels:
       x = nn.Dense(self.channels, dtype=self.dtype)(x)
@@ -178,33 +179,35 @@ def silu(x: jax.Array) -> jax.Array:
   return 0.5 * x * (1 + jnp.tanh(0.5 * x))
 
 
-def group_norm(x: jax.Array, dtype: Any) -> jax.Array:
+def group_norm(x: jax.Array, dtype: Any, *modulation: jax.Array) -> jax.Array:
   """Group norm of feature maps; groups of four channels, at most 32 of them."""
   channels = x.shape[-1]
   groups = math.gcd(channels, min(32, max(channels // 4, 1)))
-  return GroupNorm(groups, dtype)(x)
+  return GroupNorm(groups, dtype)(x, *modulation)
 
 
 class GroupNorm(nn.Module):
-  """`nn.GroupNorm`, with sums over places that keep the channels apart, which vectorise, and one pass."""
+  """`nn.GroupNorm`, then scaled by 1 + gain and shifted, both (B, C).
+
+  One pass, with sums over places that keep the channels apart, which vectorise. Channels become groups and
+  those channels by products: a repeat would be looked up again at every place, which does not vectorise.
+  """
 
   groups: int
   dtype: Any
 
   @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
+  def __call__(self, x: jax.Array, gain: ArrayLike = 0.0, shift: ArrayLike = 0.0) -> jax.Array:
     channels = x.shape[-1]
     scale = self.param("scale", nn.initializers.ones, (channels,))
     bias = self.param("bias", zeros, (channels,))
     wide = x.reshape(x.shape[0], -1, channels).astype(jnp.float32)
-
-    def mean(sums: jax.Array) -> jax.Array:
-      """Of every group, for each of its channels (B, C)."""
-      groups = sums.reshape(-1, self.groups, channels // self.groups).mean(-1) / wide.shape[1]
-      return jnp.repeat(groups, channels // self.groups, axis=1)
-
-    centre = mean(wide.sum(1))
-    variance = mean(jnp.square(wide).sum(1)) - jnp.square(centre)
-    scale = scale * jax.lax.rsqrt(jnp.maximum(variance, 0) + 1e-6)
-    shift = bias - centre * scale
-    return (x * scale[:, None, None] + shift[:, None, None]).astype(self.dtype)
+    size = channels // self.groups
+    member = jnp.repeat(jnp.eye(self.groups), size, axis=0)  # (C, groups)
+    product = partial(jnp.dot, precision="highest")
+    sums = jnp.concatenate([wide.sum(1), jnp.square(wide).sum(1)])
+    means = product(product(sums, member) / (size * wide.shape[1]), member.T)
+    centre, square = jnp.split(means, 2)  # (B, C) each
+    slope = scale * jax.lax.rsqrt(jnp.maximum(square - jnp.square(centre), 0) + 1e-6)
+    slope, offset = slope * (1 + gain), (bias - centre * slope) * (1 + gain) + shift
+    return (x * slope[:, None, None] + offset[:, None, None]).astype(self.dtype)

@@ -102,8 +102,8 @@ def cross_flow(
     loss = metrics["flow"] + kl_weight * metrics["kl"]
     if align_fn is not None:
       pair = l2_normalize(align_fn(params, x)), l2_normalize(parts.source.reshape(len(x), -1))
-      align = clip_loss(*pair, logit_scale=logit_scale, axis_name=axis_name, block_size=block_size)
-      metrics["align"] = jnp.mean(align)
+      run: dict[str, Any] = {"axis_name": axis_name, "block_size": block_size}
+      metrics["align"] = jnp.mean(clip_loss(*pair, logit_scale=logit_scale, **run))
       loss += align_weight * metrics["align"]
     return loss, (model_state, metrics)
 

@@ -153,9 +153,8 @@ def wae_mmd(
     params: Params, key: jax.Array, z: jax.Array
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     prior = draw_rows(key, jax.random.normal, z.shape, axis_name=axis_name)
-    divergence = mmd(
-      z, prior, kernel=kernel, bandwidths=bandwidths, axis_name=axis_name, block_size=block_size
-    )
+    run: dict[str, Any] = {"axis_name": axis_name, "block_size": block_size}
+    divergence = mmd(z, prior, kernel=kernel, bandwidths=bandwidths, **run)
     return jnp.asarray(reg_weight) * divergence, {"mmd": divergence}
 
   return make_autoencoder(

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_choice, check_float, check_range, check_rank, wide_dtype
+from latentjax.checks import (
+  check_choice,
+  check_float,
+  check_not_empty,
+  check_range,
+  check_rank,
+  wide_dtype,
+)
 from latentjax.quantizers import vector
 from latentjax.quantizers.gradients import straight_through
 from latentjax.quantizers.quantized import Quantized
@@ -137,6 +144,12 @@ def codes_from_indices(
   if not indices or any(index.ndim != 3 for index in indices):
     got = [index.shape for index in indices]
     raise ValueError(f"indices must have shape (B, h, w) for every scale, got {got}")
+  if len({len(index) for index in indices}) > 1:
+    raise ValueError(
+      f"indices must have one batch size, got shapes {[index.shape for index in indices]}"
+    )
+  for index in indices:
+    check_not_empty(indices=index)
   shape = (*indices[-1].shape, codebook.shape[1])
   total = jnp.zeros(shape, wide_dtype(codebook))
   for scale, index in enumerate(indices):

@@ -201,3 +201,13 @@ def test_bad_input():
   ]:
     with pytest.raises(ValueError, match=message):
       call(sampler, times, **kwargs)
+
+
+def test_ddim_without_noise_draws_none_under_jit():
+  def program(eta):
+    times, process = jnp.linspace(1.0, 0.5, 4), PROCESSES["rectified_flow"]
+    sample = lambda x: samplers.ddim(KEY, lambda x, t: x, x, process=process, times=times, eta=eta)
+    return str(jax.make_jaxpr(sample)(jnp.ones((2, 3))))
+
+  assert "random_bits" not in program(0.0)
+  assert "random_bits" in program(0.1)

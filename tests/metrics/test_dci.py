@@ -194,5 +194,8 @@ def test_refusals(metric):
     args = {"codes": NOISY, "factors": FACTORS} | changes
     with pytest.raises(error, match=match):
       metric(args.pop("codes"), args.pop("factors"), **args)
+  for rate in (0.0, 1.5):
+    with pytest.raises(ValueError, match="learning_rate must be in"):
+      boosted_trees(NOISY, FACTORS, NOISY, num_values=(4, 4), learning_rate=rate)
   with pytest.raises(ValueError, match="num_values must be given where factors are traced"):
     jax.eval_shape(metric, NOISY, FACTORS)

@@ -79,3 +79,15 @@ def test_sets_whose_number_is_known():
     vendi_score(Z, order=-1.0)
   with pytest.raises(ValueError, match="order must be in"):
     kernel_vendi_score(np.eye(2), order=-1.0)
+
+
+def test_orders_near_one():
+  """1 / (1 - q) times the rounding of a sum of 1 would be left of the digits."""
+  p = np.linalg.eigvalsh(Z.T @ (Z / np.square(np.linalg.norm(Z, axis=1, keepdims=True))) / len(Z))
+  run = fast_jit(
+    lambda z: [vendi_score(z, order=q) for q in (0.95, 0.9999, 1 - 1e-7, 1.00001, 1.08)]
+  )
+  expected = [
+    np.exp(np.log(np.sum(p**q)) / (1 - q)) for q in (0.95, 0.9999, 1 - 1e-7, 1.00001, 1.08)
+  ]
+  np.testing.assert_allclose(run(np.float32(Z)), expected, rtol=2e-6)

@@ -58,6 +58,20 @@ def test_signs_of_collapse():
   )
 
 
+def test_effective_rank_of_few_wide_rows():
+  few = RNG.standard_normal((5, 40)) @ np.diag(np.linspace(0.1, 2, 40))
+  run = lambda z: effective_rank(z)
+  assert float(jax.jit(run)(few)) == pytest.approx(oracle(few, LABELS[:5])["rank"], rel=1e-5)
+  assert "40,40" not in str(jax.make_jaxpr(run)(few))
+  spread = jax.shard_map(
+    lambda z: effective_rank(z, axis_name="devices")[None],
+    mesh=jax.sharding.Mesh(jax.devices()[:5], "devices"),
+    in_specs=jax.sharding.PartitionSpec("devices"),
+    out_specs=jax.sharding.PartitionSpec("devices"),
+  )
+  np.testing.assert_allclose(jax.jit(spread)(few), oracle(few, LABELS[:5])["rank"], rtol=1e-5)
+
+
 def test_collapse_and_its_opposite():
   run = jax.jit(signs)
   line = np.outer(RNG.uniform(1, 2, N), np.ones(D))

@@ -1,7 +1,9 @@
 """Paths between noises against rotations; their unevenness against numpy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from contract import check_kernel, fast_jit
 
 from latentjax.metrics import interpolation_deviation, slerp
@@ -52,3 +54,19 @@ def test_deviation():
   np.testing.assert_allclose(uneven, expected, rtol=1e-4)
   np.testing.assert_allclose(even, 0, atol=1e-5)  # a great circle at constant speed
   np.testing.assert_allclose(still, a, rtol=1e-5)
+
+
+def test_even_paths_have_a_gradient():
+  """There the deviation and every distance may be 0, where a root has no slope."""
+  total = lambda a, c: jnp.sum(interpolation_deviation(lambda z: 0.5 * z, a, c))
+  run = fast_jit(jax.grad(total, argnums=(0, 1)))
+  a = np.float32(np.eye(4))
+  for pair in ((a, a), (a, np.roll(a, 1, axis=1)), (0 * a, 0 * a)):
+    assert all(np.isfinite(grad).all() for grad in run(*pair))
+
+
+def test_refusals():
+  with pytest.raises(ValueError, match="share must be a scalar"):
+    slerp(A, C, np.zeros(1))
+  with pytest.raises(ValueError, match="z_0 must have a batch axis"):
+    interpolation_deviation(lambda z: z, 1.0, 1.0)

@@ -120,3 +120,12 @@ def test_mean_sampled_information(key):
   ]:
     with pytest.raises(ValueError, match=match):
       mean_sampled_information(key, *args, **({"num_bins": 6} | kwargs))
+
+
+def test_gradient_of_nearly_constant_latents():
+  total = lambda mean, log_scale: sum(mean_sampled_correlations(mean, log_scale))
+  run = fast_jit(jax.value_and_grad(total, argnums=(0, 1)))
+  for scale in (1e-12, 1e-20, 1e-30, 1e-35, 1e25):
+    value, grads = run(np.float32(scale * MEAN), np.float32(LOG_SCALE + np.log(scale)))
+    assert value == pytest.approx(sum(oracle(MEAN, LOG_SCALE)), rel=1e-3), scale
+    assert not any(np.isnan(grad).any() for grad in grads), scale

@@ -217,6 +217,25 @@ def test_published_numbers():
   np.testing.assert_allclose(found, [0.55761, 0.51346, 0.65483], atol=6e-6)
 
 
+def test_exact_kernel_cka_of_tight_clusters():
+  """More than half of all pairs are within a cluster: the median is of these."""
+  x = np.float32(1e-3 * X + 50 * (np.arange(N)[:, None] % 8 == 0))
+  y = np.float32(x + 1e-3 * X[::-1])
+  run = fast_jit(partial(kernel_cka, exact=True, **KERNEL))
+
+  def centred_gaussian(rows):
+    squares = distance.cdist(rows, rows, "sqeuclidean")
+    kernel = np.exp(-squares / (2 * 0.8**2 * np.median(squares)))
+    return kernel - kernel.mean(0) - kernel.mean(1)[:, None] + kernel.mean()
+
+  k, m = (centred_gaussian(np.float64(rows)) for rows in (x, y))
+  expected = np.sum(k * m) / np.sqrt(np.sum(k * k) * np.sum(m * m))
+  assert float(run(x, y)) == pytest.approx(expected, rel=1e-3)
+  assert float(run(np.float32(X), np.float32(Y))) == pytest.approx(
+    float(fast_jit(partial(kernel_cka, **KERNEL))(np.float32(X), np.float32(Y))), rel=1e-5
+  )
+
+
 def test_order_of_small_distances():
   """Within far clusters, where products would have no digit left."""
   x = np.float32(1e-3 * X + 5 * (np.arange(N)[:, None] % 2))

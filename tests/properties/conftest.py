@@ -1,5 +1,7 @@
 """How many examples are drawn: few in the suite, the same ones every time; many with the profile "deep"."""
 
+import gc
+
 import jax
 import pytest
 from hypothesis import Phase, settings
@@ -17,3 +19,14 @@ def plain_tracebacks():
   jax.config.update("jax_traceback_filtering", "off")
   yield
   jax.config.update("jax_traceback_filtering", before)
+
+
+@pytest.fixture(autouse=True, scope="package")
+def seldom_collected():
+  """What is imported stays; a garbage collection looked at all of it, again and again."""
+  before = gc.get_threshold()
+  gc.freeze()
+  gc.set_threshold(100_000)
+  yield
+  gc.set_threshold(*before)
+  gc.unfreeze()

@@ -2,9 +2,12 @@
 
 `call("u:B D, i<3:B -> B")` stands for a kernel whose first array has unit rows and shape (B, D), whose
 second holds labels below 3 of shape (B,), and whose result has shape (B,) and is "float32 or wider".
-A result `=B D` has the dtype of the floating arguments, `i:B` is of integers, `b:B` of booleans; no result
-is stated for what is not an array. Arrays fill the parameters in order, past the key and what `rest`
-gives; `name=` before one places it. A star before an array leaves its rank or its broadcasting free.
+A result `=B D` has the dtype of the floating arguments, `i:B` is of integers, `b:B` of booleans, `0..1:B` in
+[0, 1] and `0..:B` not negative, up to rounding; no result is stated for what is not an array. Arrays fill the
+parameters in order, past the key and what `rest` gives; `name=` before one places it. A star before an array
+leaves its rank or its broadcasting free.
+
+A function that makes a function, or takes a tree, is called `through` one of arrays that uses it.
 
 An array's letter says what values it may hold; see `DOMAINS`.
 """
@@ -23,6 +26,7 @@ import numpy as np
 SIZES = dict(
   A=2, B=6, C=3, D=4, E=5, F=9, G=10, H=8, K=7, L=11, M=12, N=13, P=14, R=1, T=15, V=16, W=17
 )
+RESULT = re.compile(r"(=|[ib]:|(?P<low>-?\w*)\.\.(?P<high>\w*):)?(?P<axes>.*)")
 SPEC = re.compile(r"(?:(\w+)=)?(\*?)(?:([a-zA-Z])(?:<(\w+))?:)?(.*)")
 
 
@@ -45,13 +49,16 @@ class Sized(NamedTuple):
 
 
 class Call(NamedTuple):
-  """What `call` returns; `limit` is the largest magnitude at which values have to stay finite."""
+  """What `call` returns; `limit` is the largest magnitude at which values have to stay finite, except where
+  `undefined` says, as the kernel's docstring does, that there is none."""
 
   arrays: tuple[tuple[str, Array], ...]
   results: tuple[str, ...]
   rest: dict[str, Any]
   sizes: dict[str, int]
   limit: float
+  through: Callable[[Callable], Callable]
+  undefined: str
 
   def named(self, kernel: Callable) -> dict[str, Array]:
     """Arrays by the parameter's name."""
@@ -69,7 +76,13 @@ class Call(NamedTuple):
 
 
 def call(
-  spec: str, *, sizes: dict[str, int] | None = None, limit: float = 1e4, **rest: Any
+  spec: str,
+  *,
+  sizes: dict[str, int] | None = None,
+  limit: float = 1e4,
+  through: Callable[[Callable], Callable] = lambda kernel: kernel,
+  undefined: str = "",
+  **rest: Any,
 ) -> Call:
   """Reads a line; `rest` are the other arguments by name, `sizes` those that differ from `SIZES`."""
   arguments, _, results = spec.partition("->")
@@ -78,13 +91,13 @@ def call(
     name, star, domain, bound, axes = SPEC.fullmatch(part).groups()
     arrays.append((name or "", Array(domain or "f", bound or "3", tuple(axes.split()), bool(star))))
   stated = tuple(part.strip() for part in results.split(",")) if results.strip() else ()
-  return Call(tuple(arrays), stated, rest, SIZES | (sizes or {}), limit)
+  return Call(tuple(arrays), stated, rest, SIZES | (sizes or {}), limit, through, undefined)
 
 
-def resolve(package: str, name: str) -> Callable:
-  """The public function `name` of `latentjax.package`."""
+def resolve(package: str, name: str, call: Call) -> Callable:
+  """The public function `name` of `latentjax.package`, as it is called."""
   module, _, function = f"latentjax.{package}.{name}".rpartition(".")
-  return getattr(importlib.import_module(module), function)
+  return call.through(getattr(importlib.import_module(module), function))
 
 
 def size_of(axis: str, sizes: dict[str, int]) -> int:
@@ -105,10 +118,16 @@ def abstract(arrays: dict[str, Array], sizes: dict[str, int], dtype: Any) -> dic
 
 def expected(result: str, sizes: dict[str, int], dtype: Any) -> tuple[tuple[int, ...], Any]:
   """Shape and dtype that a stated result has for floating arguments of `dtype`."""
-  kind, axes = re.fullmatch(r"(=|[ib]:)?(.*)", result).groups()
+  kind = RESULT.fullmatch(result)
   dtypes = {"=": dtype, "i:": jnp.int32, "b:": jnp.bool_}
-  shape = tuple(size_of(axis, sizes) for axis in axes.split() if axis != "()")
-  return shape, jnp.dtype(dtypes.get(kind, jnp.promote_types(dtype, jnp.float32)))
+  shape = tuple(size_of(axis, sizes) for axis in kind["axes"].split() if axis != "()")
+  return shape, jnp.dtype(dtypes.get(kind[1], jnp.promote_types(dtype, jnp.float32)))
+
+
+def bounds(result: str, sizes: dict[str, int]) -> tuple[float, float]:
+  """Least and largest value that a stated result may have."""
+  low, high = RESULT.fullmatch(result).group("low", "high")
+  return size_of(low, sizes) if low else -np.inf, size_of(high, sizes) if high else np.inf
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
@@ -147,7 +166,10 @@ DOMAINS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 PATTERNS: dict[str, Callable] = {
   "zeros": lambda shape, rng, limit: np.zeros(shape),
   "ones": lambda shape, rng, limit: np.ones(shape),
+  "subnormal": lambda shape, rng, limit: 1e-40 * rng.choice([-1, 1], shape),
   "tiny": lambda shape, rng, limit: 1e-30 * rng.choice([-1, 1], shape),
+  "ties": lambda shape, rng, limit: rng.choice([0.0, 1.0], shape),
+  "nearly equal": lambda shape, rng, limit: 1 + 1e-7 * rng.standard_normal(shape),
   "all large": lambda shape, rng, limit: np.full(shape, limit),
   "all low": lambda shape, rng, limit: np.full(shape, -limit),
   "large": lambda shape, rng, limit: limit * rng.choice([-1, 1], shape),

@@ -1,6 +1,6 @@
 """How every function of `latentjax.augment` is called."""
 
-from kernel_calls import call
+from kernel_calls import Sized, call
 
 summed = lambda x: x.reshape(x.shape[0], -1).sum(1)
 IMAGE = call("s:H K 3 -> =H K 3")
@@ -26,6 +26,7 @@ KERNELS = {
   "cutmix": call("s:B H K C, d:B N -> =B H K C, =B N"),
   "cutout": call("s:H K 3 -> =H K 3", size=3),
   "fgsm": EXAMPLES,
+  "gaussian_random_field": call("-> 2 H K", shape=Sized(lambda s: (2, s["H"], s["K"])), gamma=2.0),
   "local_color": call("s:H K 3, p:H K, p:H K, p:H K, s:H K -> =H K 3"),
   "local_warp": call("s:H K C, 2 H K, H K, l:H K -> =H K C", limit=1e2),
   "mixup": call("*s:B D, d:B N -> =B D, =B N"),
@@ -35,4 +36,4 @@ KERNELS = {
   "two_views": call("s:H K C -> =H K C, =H K C", augment_fn=lambda key, image: image),
 }
 
-EXCEPTIONS = {"gaussian_random_field": "takes no array"}
+EXCEPTIONS: dict[str, str] = {}

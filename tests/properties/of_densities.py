@@ -1,9 +1,11 @@
 """How every function of `latentjax.densities` is called."""
 
-from kernel_calls import call
+import jax
+from kernel_calls import Sized, call
 
-from latentjax.densities import manifolds
+from latentjax.densities import brownian, manifolds
 
+KEY = jax.random.key(0)
 SPHERE = {"manifold": manifolds.sphere(dim=2)}
 LOGITS = {
   "entropy": call("*B D -> B"),
@@ -31,11 +33,23 @@ LOW_RANK = "B D, K, K D, K D 2"
 NORMAL_WISHART = "*B D, *p:B, *c:B D D, *w:B"
 COUNTS = "*l:B D, *l:B D"
 
+
+def walk(ambient_dim, **dim):
+  """A Brownian sample on the manifold that is made."""
+  return call(
+    f"*u:B {ambient_dim}, *l:B -> =B {ambient_dim}",
+    through=lambda make: (
+      lambda mean, log_time: brownian.sample(KEY, mean, log_time, manifold=make(**dim))
+    ),
+  )
+
+
 FAMILIES = {
   "bernoulli": LOGITS,
   "brownian": {
     "kl_uniform": call("*l:B -> B", **SPHERE),
     "sample": call("*u:B 3, *l:B -> =B 3", **SPHERE),
+    "sample_uniform": call("-> B 3", num_samples=Sized(lambda s: s["B"]), **SPHERE),
   },
   "categorical": {
     "entropy": call("*B D C -> B"),
@@ -92,6 +106,12 @@ FAMILIES = {
     "responsibilities": call(f"{LOW_RANK} -> B K", limit=1e2, **SUBSPACES),
     "sample": call("K, K D, K D 2 -> =5 D", num_samples=5),
   },
+  "manifolds": {
+    "projective_space": walk(9, dim=2),
+    "rotations": walk(9),
+    "sphere": walk(3, dim=2),
+    "torus": walk(4, dim=2),
+  },
   "mixture": {
     "log_prob": call("*B D, *B M, *B M D, *l:B M D -> B", limit=10),
     "mean": call("*B M, *B M D, *l:B M D -> =B D"),
@@ -139,10 +159,4 @@ KERNELS = {
   f"{family}.{name}": how for family, table in FAMILIES.items() for name, how in table.items()
 }
 
-EXCEPTIONS = {
-  "brownian.sample_uniform": "takes no array",
-  "manifolds.projective_space": "takes no array",
-  "manifolds.rotations": "takes no array",
-  "manifolds.sphere": "takes no array",
-  "manifolds.torus": "takes no array",
-}
+EXCEPTIONS: dict[str, str] = {}

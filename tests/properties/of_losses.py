@@ -1,12 +1,16 @@
 """How every function of `latentjax.losses` is called."""
 
+import jax
 import jax.numpy as jnp
 from kernel_calls import Sized, call
 
+from latentjax.densities import gaussian
 from latentjax.diffusion.discrete import absorbing
 from latentjax.diffusion.processes import vp_linear
-from latentjax.losses.contrastive import Queue, Vocabulary
+from latentjax.losses.contrastive import Queue, Vocabulary, info_nce
+from latentjax.losses.elbo import TotalCorrelationTerms
 from latentjax.losses.information import MineState
+from latentjax.losses.programmable import expectation, sample
 from latentjax.losses.score import LossHistoryState, linear_interpolant
 from latentjax.losses.spectral import SpectralState
 
@@ -16,10 +20,32 @@ PAIR_SCALAR = call("B D, B D -> ()")
 SCORES = call("B B -> B", limit=80)
 WEIGHTS = call("K B -> B")
 GAUSSIANS = "B D, l:B D"
+KEY = jax.random.key(0)
 half = lambda z, *_: z / 2  # any network
 summed = lambda z, *_: z.sum(tuple(range(1, z.ndim)))
 PROCESS = {"process": vp_linear()}
 WEIGHT = call("*l:B D -> B D")
+
+
+def size(axis):
+  return Sized(lambda s: s[axis])
+
+
+def of_time(make):
+  return lambda t: [share(t) for share in make(scale=0.5)]
+
+
+def expected_square(expectation):
+  """Of a Gaussian, by a program of one site."""
+
+  def program(mean):
+    z = yield sample(gaussian, (mean, jnp.zeros_like(mean)), strategy="reparam")
+    return jnp.sum(jnp.square(z))
+
+  return lambda mean: expectation(program)(KEY, mean)
+
+
+INTERPOLANT = call("*h:B -> B, B, B", through=of_time)
 TIMES = call("-> B", batch_size=Sized(lambda s: s["B"]))
 PROCESS_TIMES = call("-> B", batch_size=Sized(lambda s: s["B"]), **PROCESS)
 
@@ -42,10 +68,22 @@ CONTRASTIVE = {
   "hard_contrastive_loss": call("u:B D, u:B D -> B", num_negatives=2),
   "hyper_linear": call("B D, B G, G D D -> B D"),
   "info_nce": PAIR_BLOCKS,
+  "init_queue": call("-> N D, i:()", size=size("N"), dim=size("D")),
+  "init_vocabulary": call("-> N D, i:(), ()", num_words=size("N"), dim=size("D")),
   "joint_entropy_loss": call("u:B D, u:B E -> B"),
   "koleo_loss": call("B D -> B"),
   "l2_normalize": call("*B D -> =B D"),
   "match_texts": call("B D, N D, i<2:B, i<2:N -> i:B 5"),
+  "matryoshka": call(
+    "B D, B D -> B",
+    through=lambda make: (
+      lambda embeddings, positives: make(info_nce, [2, 3])(embeddings, positives)
+    ),
+  ),
+  "matryoshka_2d": call(
+    "L B D, L B D -> B",
+    through=lambda make: lambda embeddings, others: make(info_nce, [2, 3])(KEY, embeddings, others),
+  ),
   "mc_info_nce": call("u:B D, l:B, u:B D, l:B -> B", num_samples=2),
   "mmcr_loss": call("C B D -> ()", lambda_local=0.1),
   "moco_loss": call("u:B D, u:B D, u:N D -> B"),
@@ -110,6 +148,14 @@ ELBO = {
   "simplex_distance": call("B C, B C -> B"),
   "tc_density_ratio": call("B 2 -> B"),
   "tc_discriminator_loss": call("B 2, B 2 -> B"),
+  "tcvae_kl": call(
+    "B, B, B -> B",
+    through=lambda kl: (
+      lambda mutual_information, total_correlation, dimension_wise_kl: kl(
+        TotalCorrelationTerms(mutual_information, total_correlation, dimension_wise_kl)
+      )
+    ),
+  ),
   "total_correlation_terms": call("B D, B D, m:B D -> B, B, B", dataset_size=100),
   "w2_gaussian": call(f"{GAUSSIANS}, {GAUSSIANS} -> B"),
 }
@@ -128,6 +174,17 @@ IMPORTANCE = {
   "cubo_bound": WEIGHTS,
   "effective_sample_size": WEIGHTS,
   "iwae_bound": WEIGHTS,
+  "log_marginal_bound": call(
+    "log_w=B -> B",
+    through=lambda bound: (
+      lambda log_w: bound(
+        KEY,
+        lambda key, num_samples: jnp.broadcast_to(log_w, (num_samples, *log_w.shape)),
+        num_samples=7,
+        block_size=3,
+      )
+    ),
+  ),
   "miwae_bound": call("M K B -> B"),
   "normalized_weights": call("K B -> K B"),
   "piwae_bound": call("M K B, M K B -> B"),
@@ -156,6 +213,7 @@ INFORMATION = {
   "hsic": call("B D, B E -> ()"),
   "hsic_bottleneck_loss": call("B D, B E, B F -> ()"),
   "info_nce_bound": SCORES,
+  "init_mine": call("-> (), ()", undefined="the logarithm of no mean yet"),
   "interpolated_bound": call("B B, B -> B", alpha=0.5, limit=80),
   "jensen_shannon_bound": SCORES,
   "ksg_mutual_information": call("B D, B E -> B"),
@@ -171,10 +229,12 @@ INFORMATION = {
 }
 
 MASKED = {
+  "block_masks": call("-> b:B 7*8, b:B 4 7*8", batch_size=size("B"), grid=(7, 8)),
   "jepa_loss": call("B T D, B T D, where=b:B T -> B"),
   "mae_loss": call("B P D, B P D, mask=b:B P -> B"),
   "masked_positions": call("*b:B P ->", size=2),
   "patchify": call("B 4 4 C -> =B 4 4*C", patch_size=2),
+  "random_masking": call("-> i:B 2, i:B 6, b:B 8", batch_size=size("B"), num_patches=8),
   "unpatchify": call("B 4 4*C -> =B 4 4 C", patch_size=2, image_size=(4, 4)),
 }
 
@@ -199,10 +259,12 @@ SCORE = {
   "flow_alignment_loss": call("*B D -> B", velocity_fn=half),
   "flow_matching_loss": call("B D, B D -> B", velocity_fn=half),
   "implicit_score_matching_loss": call("*B D -> B", score_fn=half),
+  "init_loss_history": call("-> N L, i:N", num_intervals=size("N"), length=size("L")),
   "interpolant_drift": call("B D, B D, *h:B -> =B D", interpolant=linear_interpolant(), scale=0.5),
   "interpolant_loss": call("B D, B D -> B", predict_fn=half, interpolant=linear_interpolant()),
   "likelihood_times": PROCESS_TIMES,
   "likelihood_weight": call("*l:B D -> B D", **PROCESS),
+  "linear_interpolant": INTERPOLANT,
   "log_normal_times": PROCESS_TIMES,
   "logit_normal_times": TIMES,
   "loss_weighted_times": call(
@@ -216,6 +278,15 @@ SCORE = {
     "*B K D -> B", marginals_fn=lambda x, alpha: alpha[:, :, None] * x[:, None]
   ),
   "p2_weight": WEIGHT,
+  "path_velocity": call(
+    "x=*B D, t=*s:B -> =B D",
+    through=lambda make: (
+      lambda x, t: make(
+        lambda x, alpha: alpha[:, :, None] * x.reshape(len(x), 1, -1),
+        lambda t: jnp.stack([1 - t, t]),
+      )(x, t)
+    ),
+  ),
   "pseudo_huber_loss": call("B D, B D -> B"),
   "sigmoid_weight": WEIGHT,
   "simplex_interpolant": call("*d:B K, *B K D -> =B D"),
@@ -225,6 +296,7 @@ SCORE = {
   "sliced_score_matching_loss": call("*B D -> B", score_fn=half),
   "step_variation": call("B D, *s:B, B D ->", predict_fn=half, **PROCESS),
   "subspace_denoising_loss": call("B D, o:K D 2 -> B", alpha=0.8, sigma=0.6),
+  "trigonometric_interpolant": INTERPOLANT,
   "uniform_times": TIMES,
   "uniform_weight": WEIGHT,
   "update_loss_history": call(
@@ -255,6 +327,9 @@ OTHER = {
   "score_function.reinforce_loss": call("K B, K B -> K B"),
   "score_function.vimco_bound": call("K B, K B -> B"),
   "smoothness.jacobian_penalty": call("B D -> B", fn=half),
+  "programmable.expectation": call("*B D -> ()", through=expected_square),
+  "programmable.sample": call("*B D -> ()", through=lambda _: expected_square(expectation)),
+  "spectral.init_spectral_state": call("weights=*D E -> E"),
   "spectral.spectral_normalize": call(
     "D E ->", state=Sized(lambda s: SpectralState((jnp.ones(s["E"]),)))
   ),
@@ -276,22 +351,6 @@ KERNELS = OTHER | {
 }
 
 EXCEPTIONS = {
-  "contrastive.init_queue": "takes no array",
-  "contrastive.init_vocabulary": "takes no array",
-  "contrastive.matryoshka": "makes a loss of a loss",
-  "contrastive.matryoshka_2d": "makes a loss of a loss",
-  "elbo.balanced_kl": "takes trees of any arrays",
-  "elbo.tcvae_kl": "takes what total_correlation_terms returns",
-  "importance.log_marginal_bound": "takes no array",
-  "information.init_mine": "takes no array",
-  "masked.block_masks": "takes no array",
-  "masked.random_masking": "takes no array",
-  "programmable.expectation": "takes a program",
-  "programmable.sample": "makes a site of a program",
-  "score.init_loss_history": "takes no array",
-  "score.linear_interpolant": "takes no array",
-  "score.path_velocity": "takes functions alone",
-  "score.trigonometric_interpolant": "takes no array",
-  "spectral.init_spectral_state": "takes a tree of any arrays",
+  "elbo.balanced_kl": "hands trees of any arrays to the caller's kl_fn",
   "words.ngram_ids": "takes strings",
 }

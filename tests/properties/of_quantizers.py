@@ -58,6 +58,8 @@ CODES = {
   "sim": call("*i<N:B, N C, C D -> B D"),
 }
 
+size = lambda axis: Sized(lambda s: s[axis])
+
 NETWORK = {
   "affine_grid": call("f:, f: ->"),
   "binarize": NETWORK_WEIGHTS,
@@ -73,6 +75,13 @@ NETWORK = {
   "fake_quantize": call("*B D -> =B D", grid=grid),
   "fold_batch_norm": call("*B D, D, D, n:D, D, D -> B D, D"),
   "hessian_sensitivity": call("f:, D E, D E -> ()"),
+  "hessian_trace": call("params=*D E -> ()", loss_fn=lambda w: (w**2).sum(), num_samples=2),
+  "init_magnitude_histogram": call("-> i:M, ()", num_bins=size("M")),
+  "init_moving_range": call("-> D, D, i:()", shape=Sized(lambda s: (s["D"],))),
+  "integer_matmul": call(
+    "*i<9:B D, i<9:D E -> i:B E",
+    through=lambda matmul: lambda x, w: matmul(x.astype(jnp.int8), w.astype(jnp.int8)),
+  ),
   "init_lsq_step": call("*D E -> ()"),
   "lloyd_codebook": call("*D E -> 4", num_codes=4),
   "lsq_quantize": call("*D E, *p: -> =D E"),
@@ -104,6 +113,7 @@ KERNELS = {
   "diveq": call("B D, B D -> =B D"),
   "diversity_loss": call("*B D, N D -> ()"),
   "entropy_bottleneck_bits": call("*B C -> B C", params=bottleneck),
+  "entropy_bottleneck_quantile": call("->", params=bottleneck),
   "entropy_bottleneck_quantize": call("*B C -> =B C, i:B C, B", params=bottleneck),
   "finite_scalar_midpoint": call(f"*B D -> {QUANTIZED}", **LEVELS),
   "finite_scalar_perturb": call(f"*B D -> {QUANTIZED}", **LEVELS),
@@ -113,6 +123,14 @@ KERNELS = {
   "grouped_residual_quantize": call("*B 2*D, 2 C N D -> =B 2*D, i:B 2 C, B"),
   "gumbel_mode": call("*B N, N D -> =B D, i:B, B"),
   "gumbel_quantize": call("*B N, N D -> =B D, i:B, B", temperature=0.5),
+  "init_affine_codebook": call("-> D, D, D, D, i:()", dim=size("D")),
+  "init_ema_codebook": call("N D -> N D, N, N D"),
+  "init_entropy_bottleneck": call("->", num_channels=size("C")),
+  "init_latent_values": call("-> D N", dim=size("D"), num_values=size("N")),
+  "init_random_projection": call(
+    "-> D K, N K", dim=size("D"), num_codes=size("N"), code_dim=size("K")
+  ),
+  "init_sim_vq": call("-> N D, D D", num_codes=size("N"), dim=size("D")),
   "kmeans": call("*N D -> 3 D", num_codes=3),
   "latent_quantize": call("*B D, D N -> =B D, i:B D, B"),
   "logistic_cdf": call("*B D -> =B D"),
@@ -122,6 +140,10 @@ KERNELS = {
   "multi_codebook_logits": call("*B M*D, M K D -> B M K"),
   "multi_codebook_mode": call("*B M*D, C M K D -> =B M*D, i:B C*M, B"),
   "multi_codebook_quantize": call("*B M*D, C M K D -> =B M*D, i:B C*M, B"),
+  "multi_scale.codes_from_indices": call(
+    "coarse=i<N:B 1 1, indices=i<N:B 4 4, codebook=N D -> =B 4 4 D",
+    through=lambda codes: lambda coarse, indices, codebook: codes((coarse, indices), codebook),
+  ),
   "multi_scale_quantize": call(
     "B 4 4 D, N D -> =B 4 4 D, i:B 1 1, i:B 2 2, i:B 4 4, B 4 4", scales=((1, 1), (2, 2), (4, 4))
   ),
@@ -152,21 +174,11 @@ KERNELS = {
   "vector_quantize": call(f"*B D, N D -> {QUANTIZED}"),
 }
 
+_HOST = "integers that a coder reads, made on the host in float64: no array is traced"
+
 EXCEPTIONS = {
-  "entropy_bottleneck_quantile": "takes parameters alone",
-  "entropy_bottleneck_tables": "makes tables of numbers, not under jit",
-  "gaussian_tables": "makes tables of numbers, not under jit",
-  "init_affine_codebook": "takes no array",
-  "init_ema_codebook": "makes a state of a codebook",
-  "init_entropy_bottleneck": "takes no array",
-  "init_latent_values": "takes no array",
-  "init_random_projection": "takes no array",
-  "init_sim_vq": "takes no array",
-  "integer_frequencies": "makes tables of numbers, not under jit",
-  "multi_scale.codes_from_indices": "takes a tuple of arrays",
+  "entropy_bottleneck_tables": _HOST,
+  "gaussian_tables": _HOST,
+  "integer_frequencies": _HOST,
   "network.allocate_bits": "solves an integer program on the host",
-  "network.hessian_trace": "takes a tree of any arrays",
-  "network.init_magnitude_histogram": "takes no array",
-  "network.init_moving_range": "takes no array",
-  "network.integer_matmul": "takes int8 alone",
 }

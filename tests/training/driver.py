@@ -43,7 +43,8 @@ def objective_of(networks, config, nan_at):
   return objective
 
 
-def main(folder: str, arguments: dict) -> None:
+def main(argv: list[str]) -> int:
+  folder, arguments = argv[0], json.loads(argv[1])
   distributed = arguments.pop("distributed", None)
   network = {"mlp": mlp_vae, "conv": conv_vae}[arguments.pop("network", "mlp")]
   stream = arguments.pop("stream", False)
@@ -76,7 +77,8 @@ def main(folder: str, arguments: dict) -> None:
         }
       )
     )
+  return 0
 
 
 if __name__ == "__main__":
-  main(sys.argv[1], json.loads(sys.argv[2]))
+  sys.exit(main(sys.argv[1:]))

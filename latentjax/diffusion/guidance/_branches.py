@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from latentjax.checks import wide_dtype
+from latentjax.checks import check_batch, wide_dtype
 from latentjax.diffusion.processes import Process
 
 DenoiseFn = Callable[[jax.Array, jax.Array], jax.Array]
@@ -44,11 +44,16 @@ def check_interval(interval: tuple[float, float] | None) -> None:
 
 
 def within(interval: tuple[float, float] | None, guided: DenoiseFn, plain: DenoiseFn) -> DenoiseFn:
-  """The first where low < t <= high, the other, alone evaluated, elsewhere."""
-  if interval is None:
-    return guided
-  low, high = interval
-  return lambda x, t: jax.lax.cond((t > low) & (t <= high), guided, plain, x, t)
+  """The first where low < t <= high, the other, alone evaluated, elsewhere; refuses what is no batch."""
+
+  def denoise(x_t: jax.Array, t: jax.Array) -> jax.Array:
+    check_batch(x_t=x_t)
+    if interval is None:
+      return guided(x_t, t)
+    low, high = interval
+    return jax.lax.cond((t > low) & (t <= high), guided, plain, x_t, t)
+
+  return denoise
 
 
 def estimate_of_score(score: jax.Array, t: jax.Array, process: Process) -> jax.Array:

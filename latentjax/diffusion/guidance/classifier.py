@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import wide_dtype
-from latentjax.diffusion.guidance._branches import DenoiseFn, estimate_of_score
+from latentjax.diffusion.guidance._branches import DenoiseFn, estimate_of_score, within
 from latentjax.diffusion.processes import Process
 
 __all__ = ["classifier_guidance"]
@@ -42,7 +42,8 @@ def classifier_guidance(
     tells nothing of y, it is denoise_fn's.
 
   Raises:
-    Nothing.
+    TypeError: if x_t is not floating point (when called).
+    ValueError: if it is no batch (when called).
 
   Example:
     >>> from latentjax.diffusion.processes import rectified_flow
@@ -61,4 +62,4 @@ def classifier_guidance(
     slope = jax.grad(lambda x: jnp.sum(log_prob_fn(x, t)))(x)
     return x0 + scale * estimate_of_score(slope.astype(wide_dtype(x0)), t, process)
 
-  return guided
+  return within(None, guided, denoise_fn)

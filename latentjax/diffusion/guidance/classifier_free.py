@@ -65,7 +65,9 @@ def classifier_free(
     `(x_t, t) -> x0_hat`, float32 or wider. Gradient flows through both estimates.
 
   Raises:
-    ValueError: if a hyper-parameter is out of range, or the process is needed and missing.
+    TypeError: if x_t is not floating point (when called).
+    ValueError: if a hyper-parameter is out of range, the process is needed and missing, or x_t is no
+      batch (when called).
 
   Example:
     >>> denoise = lambda x, t, label: jnp.ones_like(x) * label[:, None]
@@ -126,7 +128,8 @@ def autoguidance(
     `(x_t, t) -> x0_hat`, float32 or wider. Gradient flows through both estimates.
 
   Raises:
-    ValueError: if the interval is not one of times.
+    TypeError: if x_t is not floating point (when called).
+    ValueError: if the interval is not one of times, or x_t is no batch (when called).
 
   Example:
     >>> guided = autoguidance(lambda x, t: x + 1, lambda x, t: x, scale=3.0)

@@ -59,8 +59,8 @@ def vendi_guidance(
     `(x_t, t) -> x0_hat`, float32 or wider. Gradient flows through the estimate; what guides is detached.
 
   Raises:
-    TypeError: if memory or exemplars are not floating point.
-    ValueError: if they have not two or three axes, or a hyper-parameter is out of range.
+    TypeError: if memory or exemplars, or x_t when called, are not floating point.
+    ValueError: if they have not two or three axes, a hyper-parameter is out of range, or x_t is no batch.
 
   Example:
     >>> from latentjax.diffusion.processes import rectified_flow
@@ -92,6 +92,12 @@ def vendi_guidance(
     def potential(x: jax.Array) -> tuple[jax.Array, jax.Array]:
       x0 = plain(x, t)
       features = feature_fn(x0)
+      for _, bank, name in terms:
+        if features.ndim != 2 or features.shape[1] != jnp.shape(bank)[-1]:
+          raise ValueError(
+            f"feature_fn must return features (B, D) as wide as {name}, {jnp.shape(bank)}, "
+            f"got {features.shape}"
+          )
       scores = [weight * jnp.sum(log_vendi_with(features, bank)) for weight, bank, _ in terms]
       return jnp.sum(jnp.stack(scores)), x0
 

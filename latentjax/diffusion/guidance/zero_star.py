@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_range
-from latentjax.diffusion.guidance._branches import ConditionalFn, DenoiseFn, both, rows
+from latentjax.diffusion.guidance._branches import ConditionalFn, DenoiseFn, both, rows, within
 from latentjax.diffusion.processes import Process, convert
 
 __all__ = ["cfg_zero_star"]
@@ -48,7 +48,8 @@ def cfg_zero_star(
     `(x_t, t) -> x0_hat`, float32 or wider. Gradient flows through both estimates, also through s.
 
   Raises:
-    ValueError: if zero_from is out of range.
+    TypeError: if x_t is not floating point (when called).
+    ValueError: if zero_from is out of range, or x_t is no batch (when called).
 
   Example:
     >>> from latentjax.diffusion.processes import rectified_flow
@@ -80,4 +81,4 @@ def cfg_zero_star(
       velocity = jnp.where(t >= zero_from, 0, velocity)
     return convert(velocity, x, t, process=process, source="velocity", target="x0")
 
-  return guided
+  return within(None, guided, guided)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_range, wide_dtype
+from latentjax.checks import check_float, check_range, wide_dtype
 from latentjax.diffusion.inverse._misfit import MeasureFn, misfit, row_dot
 from latentjax.diffusion.processes import Process
 from latentjax.diffusion.processes.predictions import expand_time
@@ -142,6 +142,7 @@ def posterior_denoiser(
     check_range(0.0, strict=True, noise_scale=noise_scale)
 
   def denoise(x_t: jax.Array, t: jax.Array) -> jax.Array:
+    check_float(x_t=x_t)
     x0, gradient = _towards(
       denoise_fn, measure_fn, measurement, x_t, t, lambda square: 0.5 * square
     )

@@ -54,7 +54,7 @@ def preconditioning(
     t_min: time at which a consistency model is the identity; None: where there is no noise.
 
   Returns:
-    Coefficients, each the shape of t, float32 or wider.
+    Coefficients, each the shape of t, float32 or wider; c_noise is infinite where there is no noise.
 
   Raises:
     ValueError: if data_scale is not positive or t_min is not in [0, 1].

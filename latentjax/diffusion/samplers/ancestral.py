@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice, check_range, wide_dtype
@@ -128,8 +129,9 @@ def ddim(
   """
   check_range(0.0, 1.0, eta=eta)
   x, times = jnp.asarray(x_init), check_times(times, x_init)
+  # Asked before `asarray`, which under jit makes a tracer of any number.
+  draws = isinstance(eta, jax.core.Tracer) or bool(np.asarray(eta) > 0)
   eta = jnp.asarray(eta, times.dtype)
-  draws = isinstance(eta, jax.core.Tracer) or float(eta) > 0
   step = pairs(levels(process, times))
   deviation = eta * jnp.sqrt(share_resolved(step)) * step.next.sigma
   return _sample(key, denoise_fn, x, step, eta, deviation if draws else None, axis_name)

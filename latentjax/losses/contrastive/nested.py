@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from latentjax.checks import check_positive_int, check_range, wide_dtype
+from latentjax.checks import check_batch, check_positive_int, check_range, wide_dtype
 from latentjax.collectives import all_gather_rows, device_mean
 from latentjax.losses.contrastive.normalize import l2_normalize
 
@@ -39,7 +39,8 @@ def matryoshka(
     and passes the keywords on as they are.
 
   Raises:
-    TypeError: if a dimension is not an integer.
+    TypeError: if a dimension is not an integer; when the function is called, if an embedding is not
+      floating point.
     ValueError: if dims is empty, a dimension is below 1, or weights are not as many as dims; when the
       function is called, if an embedding is shorter than a dimension.
 
@@ -62,6 +63,7 @@ def matryoshka(
 
   def nested_loss(*embeddings: Any, **rest: Any) -> jax.Array:
     for z in embeddings:
+      check_batch(embeddings=z)
       if jnp.shape(z)[-1] < max(dims):
         raise ValueError(
           f"embeddings must have at least {max(dims)} dimensions, got shape {jnp.shape(z)}"
@@ -115,7 +117,8 @@ def matryoshka_2d(
     flows to both, except that the last layer's similarities are detached.
 
   Raises:
-    TypeError: if a dimension or block_size is not an integer.
+    TypeError: if a dimension or block_size is not an integer; when the function is called, if an
+      embedding is not floating point.
     ValueError: if dims is empty, a dimension or block_size is below 1, or a weight is out of range;
       when the function is called, if the shapes differ or are not (L, B, D) with at least two
       layers and D above all dims.
@@ -143,6 +146,7 @@ def matryoshka_2d(
         f"embeddings must both have shape (L, B, D) with L at least 2 and D above {max(dims)}, "
         f"got {shape} and {jnp.shape(b)}"
       )
+    check_batch(embeddings=a)
     a, b = jnp.asarray(a), jnp.asarray(b)
     key_layer, key_dim = jax.random.split(key)
     layer = jax.random.randint(key_layer, (), 0, shape[0] - 1)

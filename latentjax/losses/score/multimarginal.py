@@ -163,6 +163,7 @@ def path_velocity(
     `(x, t) -> velocity`, x (B, ...), t of shape () or (B,).
 
   Raises:
+    TypeError: of the result, if x is not floating point.
     ValueError: of the result, if the shapes do not fit.
 
   Example:
@@ -176,6 +177,9 @@ def path_velocity(
   """
 
   def velocity(x: jax.Array, t: ArrayLike) -> jax.Array:
+    check_batch(x=x)
+    if jnp.shape(t) not in ((), x.shape[:1]):
+      raise ValueError(f"t must have shape () or {x.shape[:1]}, got {jnp.shape(t)}")
     t = jnp.broadcast_to(jnp.asarray(t, wide_dtype(x)), x.shape[:1])
     alpha, slope = jax.vmap(lambda t: jax.jvp(path_fn, (t,), (jnp.ones_like(t),)))(t)
     check_rank(2, alpha=alpha)

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from latentjax.checks import check_positive_int, check_rank, check_same_shape, wide_dtype
+from latentjax.checks import (
+  check_float,
+  check_positive_int,
+  check_rank,
+  check_same_shape,
+  wide_dtype,
+)
 
 __all__ = ["allocate_bits", "hessian_sensitivity", "hessian_trace"]
 
@@ -33,8 +39,8 @@ def hessian_trace(
     Tree of scalars, one for each array. Differentiable as loss_fn is.
 
   Raises:
-    TypeError: if num_samples is not an integer.
-    ValueError: if it is not positive.
+    TypeError: if num_samples is not an integer or params are not floating point.
+    ValueError: if num_samples is not positive.
 
   Example:
     >>> loss = lambda p: 3 * jnp.sum(p["a"] ** 2) + jnp.sum(p["b"] ** 4)
@@ -48,6 +54,8 @@ def hessian_trace(
   """
   check_positive_int(num_samples=num_samples)
   leaves, tree = jax.tree.flatten(params)
+  for leaf in leaves:
+    check_float(params=leaf)
 
   def sample(key: jax.Array) -> list[jax.Array]:
     keys = jax.random.split(key, len(leaves))
