@@ -17,7 +17,7 @@ FIXED = "draws its rows in the objective: as many, however many chips"
 DRAWN = ("wasserstein_dependency",)
 WHY = {
   ("latent_consistency", False): "optimal transport of all rows, on every chip: see that in groups",
-  ("obow_mnist", False): "words of the batch, up to 1,024, are gathered for the vocabulary",
+  ("obow_mnist", False): "up to 1,024 words of a batch are gathered; what else grows is not known",
   ("wae_rates", True): "every latent meets every draw of the prior, which are gathered",
 }
 HEAD = """# Weak scaling, compiled
