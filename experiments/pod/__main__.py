@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import math
 import os
 import sys
 import tempfile
@@ -84,6 +85,7 @@ def run(config: Config, name: str, flags: Sequence[str]) -> int:
   from experiments.pod import analysis, chips
   from experiments.pod.capture import intercept
   from experiments.pod.findings import findings
+  from latentjax.training.mesh import row_axes
 
   intercept()
   target = chips.target(config.topology)
@@ -96,7 +98,8 @@ def run(config: Config, name: str, flags: Sequence[str]) -> int:
       f"\n{name}, program {call.name!r}, on {target.name}: {call.config.batch_size} rows, "
       f"mesh {dict(program.mesh.shape)}, compiled in {found.compile_seconds:.1f} s; each device:\n"
     )
-    print(analysis.show(found, target.chip))
+    groups = math.prod(program.mesh.shape[name] for name in row_axes(program.mesh))
+    print(analysis.show(found, target.chip, analysis.activations(call, groups)))
     warnings = findings(found, jaxpr, program.args[0], batch_size=call.config.batch_size)
     print("\n" + "\n".join(f"warning: {line}" for line in warnings or ["none"]))
   if target.platform == "cpu":

@@ -11,6 +11,7 @@ import jax
 
 from experiments.pod.chips import Chip
 from experiments.pod.hlo import Collective, collectives, matmul_flops
+from latentjax.training.step import REMAT
 
 PyTree = Any
 MIB = 2**20
@@ -158,6 +159,42 @@ def roofline(found: Cost, chip: Chip) -> Roofline:
   )
 
 
+def activations(call: Any, num_groups: int) -> int:
+  """Bytes that the backward pass finds from the forward one, for a device's rows of a micro-batch.
+
+  As differentiation leaves them to the compiler, which may make some of them again: what is computed,
+  neither parameters nor batch, as if nothing but the rows were split, and for one replica.
+
+  Args:
+    call: of `capture`.
+    num_groups: parts that the rows are split into.
+  """
+  (objective, init_fn, _, dataset), config = call.arguments, call.config
+  num_rows = config.batch_size // (num_groups * config.accumulate)
+  if REMAT[config.remat] is not None:
+    objective = jax.checkpoint(objective, policy=REMAT[config.remat])
+  params, model_state = jax.eval_shape(init_fn, jax.random.key(0))
+  batch = {
+    name: jax.ShapeDtypeStruct((1, num_rows, *shape), dtype)
+    for name, (shape, dtype) in dataset.features.items()
+  }
+
+  def kept(params: PyTree, model_state: PyTree, batch: PyTree) -> PyTree:
+    key = jax.random.key(0)
+    if call.transform is not None:
+      keys = jax.random.split(key, num_rows)
+      batch = jax.vmap(jax.vmap(call.transform), (None, 0))(keys, batch)
+    # An axis of one device, for objectives that exchange something.
+    loss = lambda params, batch: objective(params, model_state, key, batch)[0]
+    mapped = jax.vmap(loss, (None, 0), axis_name=config.axis_name or "rows")
+    return jax.vjp(lambda params: mapped(params, batch), params)[1]
+
+  jaxpr = jax.make_jaxpr(kept)(params, model_state, batch).jaxpr
+  given = {id(v) for v in (*jaxpr.invars, *jaxpr.constvars)}
+  made = {id(v): v.aval for v in jaxpr.outvars if id(v) not in given}  # each once
+  return shard_bytes([jax.ShapeDtypeStruct(a.shape, a.dtype) for a in made.values()])
+
+
 def program_cost(program: Any, platform: str) -> tuple[Cost, Any, Any]:
   """Compile a `latentjax.training.program.Program`; its cost, jaxpr and compiled form."""
   begin = time.perf_counter()
@@ -178,15 +215,16 @@ def program_cost(program: Any, platform: str) -> tuple[Cost, Any, Any]:
   return found, traced.jaxpr.jaxpr, compiled
 
 
-def show(found: Cost, chip: Chip | None) -> str:
-  """The cost as text for a terminal."""
+def show(found: Cost, chip: Chip | None, kept: int | None = None) -> str:
+  """The cost as text for a terminal, with `activations`."""
   mib = lambda size: f"{size / MIB:12,.2f} MiB"
   rows = [
     ("parameters", mib(found.params)),
     ("optimiser", mib(found.opt_state)),
     ("model state", mib(found.model_state)),
     ("batch and data", mib(found.data)),
-    ("temporaries", mib(found.temporaries)),
+    *([] if kept is None else [("activations", mib(kept) + ", as left to the compiler")]),
+    ("temporaries", mib(found.temporaries) + ", what it sets aside for these and all else"),
     ("donated", mib(found.donated)),
   ]
   of = "" if chip is None else f", {found.memory / chip.memory:.2%} of {chip.memory / 1e9:g} GB"

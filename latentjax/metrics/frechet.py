@@ -133,7 +133,7 @@ def _root(covariance: jax.Array) -> jax.Array:
 def _distance(difference: jax.Array, root_a: jax.Array, root_b: jax.Array) -> jax.Array:
   # In units of the largest number: squares of very large ones would leave float32, as NaN.
   parts = difference, root_a, root_b
-  unit = jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts]))
+  unit = jax.lax.stop_gradient(jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in parts])))
   unit = jnp.where(unit == 0, 1, unit)
   difference, root_a, root_b = (x / unit for x in parts)
   squares = sum(jnp.sum(jnp.square(x)) for x in (difference, root_a, root_b))

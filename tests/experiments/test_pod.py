@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 from experiments.harness import Config
 from experiments.pod import __main__ as pod
 from experiments.pod import analysis, chips, findings, hlo, report, table
-from experiments.pod.capture import capture
+from experiments.pod.capture import Call, capture
 from latentjax import data, training
 from latentjax.training import TrainConfig, make_mesh
 from latentjax.training.program import abstract_program
@@ -140,6 +140,29 @@ def test_cost_of_a_train_step(replicated, split):
   reduced = [c for c in whole.collectives if c.kind == "all-reduce" and c.size >= weights]
   assert sum(c.sent for c in reduced) == pytest.approx(2 * 7 / 8 * weights, rel=0.01)
   assert split[1].memory < whole.memory
+
+
+def test_activations_are_those_of_the_rows_of_a_device():
+  rows, width = 32, 64
+  init = lambda key: ({"w": jnp.zeros((5, width)), "v": jnp.zeros(width)}, ())
+
+  def objective(params, model_state, key, batch):
+    return jnp.mean((jnp.tanh(batch["x"] @ params["w"]) @ params["v"]) ** 2), (model_state, {})
+
+  dataset = data.load({"x": np.zeros((64, 5), np.float32)})
+
+  def kept(num_groups=1, **fields):
+    config = TrainConfig(steps=1, batch_size=rows, **fields)
+    arguments = (objective, init, optax.sgd(0.1), dataset)
+    call = Call("train", config, arguments, transform=None, rules=None)
+    return analysis.activations(call, num_groups)
+
+  # The hidden layer and its slope; with remat the product alone; and the one output, of neither.
+  hidden, output = 4 * rows * width, 4 * rows
+  assert kept() == 2 * hidden + output
+  assert kept(remat="dots") == hidden + output
+  assert kept(4) == kept(accumulate=4) == kept() // 4
+  assert kept(parallel="pmap") == kept()
 
 
 def test_roofline():
