@@ -108,7 +108,11 @@ def sampling(found: Found) -> Iterator[Row]:
 
 
 def scores(found: Found) -> Iterator[Row]:
-  """Rows of `disentanglement_speed`."""
+  """Rows of `disentanglement_speed`: all scores, and one by one."""
+  both = [name for name in found["ours"] if name in found["theirs"]]
+  total = lambda side: sum(found[side][name]["seconds"] for name in both)
+  times = (f"{total(side):.2f} s" for side in ("ours", "theirs"))
+  yield Row(f"all {len(both)} scores below", *times, total("theirs") / total("ours"), 1.5)
   for name, mine in found["ours"].items():
     if peer := found["theirs"].get(name):
       times = (f"{1e3 * side['seconds']:,.2f} ms" for side in (mine, peer))
