@@ -5,12 +5,12 @@ samples must agree. The U-Net is `models.UNet` at 28 x 28, the MLP has three hid
 faster of two memory layouts. Memory is what the compiled program needs beyond its inputs and outputs.
 Goals: on the U-Net at least 1.5 x the library's rate, medians of the ratios of a round; on the MLP ahead of
 the bare loop; no more memory for 1,000 steps than for 50, but for the steps' own numbers.
-Note: on two idle cores the goal for the U-Net is missed, 1.14 x the library in its faster layout (1.45 while
-other processes ran, which slow PyTorch down more). A step takes 13.6 ms, 10.4 would do. By a profile 8 to 9
-are convolutions, 2.7 GFLOP at the 300 to 350 GFLOP/s that each reaches alone, 220 at 7 x 7 (patch products
-were slower, at 7 x 7 and 14 x 14 too); 3 are sums, squares and products of the norms with silu, 1.4 other matrix
-products, 0.6 softmax. Sums and squares in one pass would save 0.6, the last convolution, to one channel, as a
-product 0.1; the rest would have to come from faster convolutions, such as Winograd's.
+Note: on two idle cores the goal for the U-Net is missed, 1.14 x the library in its faster layout (1.45
+while other processes ran, which slow PyTorch down more). A step takes 13.6 ms, 10.4 would do. By a profile
+8 to 9 are convolutions, 2.7 GFLOP at the 300 to 350 GFLOP/s that each reaches alone, 220 at 7 x 7 (patch
+products were slower, at 7 x 7 and 14 x 14 too); 3 are sums, squares and products of the norms with silu,
+1.4 other matrix products, 0.6 softmax. Sums and squares in one pass would save 0.6, the last convolution,
+to one channel, as a product 0.1; the rest would have to come from faster convolutions, such as Winograd's.
 Command: python -m experiments.bench ddim_speed --torch_python=PYTHON
 Time: three minutes on two quiet cores.
 """
