@@ -3,7 +3,7 @@
 All sides train the same networks on the same images in [0, 1] with a Bernoulli likelihood and Adam at 1e-3,
 in float32 on all cores, end to end with data. Ours is `latentjax.training.train` on `objectives.iwae` with
 its default block of 10 samples, which computes the forward pass twice, a third more products, for a fifth
-of the memory of all 50 at once (`block_size=None`, the side "ours_at_once": 1.76 x pythae on an idle machine).
+of the memory of all 50 at once (`block_size=None`, the side "ours_at_once": 1.76 x pythae, idle).
 pythae minimises -sum_k w_k log w_k with detached normalised weights: the gradient is that of the paper's
 eq. 8 (section 3 there), the value that it reports is not; -bound is eq. 8 on every side.
 Command: python -m experiments.bench iwae_k50 --torch_python=PYTHON --data_dir=DIRECTORY_OF_TFDS_MNIST
