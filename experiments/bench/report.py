@@ -73,7 +73,7 @@ def contrastive(found: Found) -> Iterator[Row]:
       peer, memory = f"plain JAX: {row['dense_seconds']:.2f} s", f"{row['dense_mib']:,.0f} MiB"
       yield Row(work, ours, peer, row["dense_over_ours"], 1.5, f"{row['ours_mib']:,.0f} / {memory}")
     else:
-      yield Row(work, ours, "none in this memory", None, None, f"{row['ours_mib']:,.0f} / - MiB")
+      yield Row(work, ours, "not run", None, None, f"{row['ours_mib']:,.0f} / - MiB")
 
 
 def quantizers(found: Found) -> Iterator[Row]:
