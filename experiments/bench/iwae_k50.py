@@ -1,9 +1,10 @@
 """Training an IWAE, k = 50, 784-200-200-50 with tanh, batch 100, on MNIST: against PyTorch and pythae.
 
 All sides train the same networks on the same images in [0, 1] with a Bernoulli likelihood and Adam at 1e-3,
-in float32 on all cores, end to end with data. Ours is `latentjax.training.train` on `objectives.iwae` with
-its default block of 10 samples, which computes the forward pass twice, a third more products, for a fifth
-of the memory of all 50 at once (`block_size=None`, the side "ours_at_once": 1.76 x pythae, idle).
+in float32 on all cores, end to end with data. Ours is `latentjax.training.train` on `objectives.iwae`, all
+samples of 20 rows at a time (`accumulate=5`, `block_size=None`). Beside it two other ways: "ours_blocks", the
+objective's default, 10 samples of every row at a time, which needs a second forward pass since a row's weights
+are known only after all its samples; "ours_at_once", everything together.
 pythae minimises -sum_k w_k log w_k with detached normalised weights: the gradient is that of the paper's
 eq. 8 (section 3 there), the value that it reports is not; -bound is eq. 8 on every side.
 Command: python -m experiments.bench iwae_k50 --torch_python=PYTHON --data_dir=DIRECTORY_OF_TFDS_MNIST
@@ -28,6 +29,7 @@ RATE, MEMORY, GOALS = 900.0, 0.3, {"pythae": 1.5}
 RESULT = EXPERIMENTS / "results" / "bench" / "iwae_k50.json"
 SIDES = {
   "ours": ("iwae_k50_ours", "", False),
+  "ours_blocks": ("iwae_k50_ours", "blocks", False),
   "ours_at_once": ("iwae_k50_ours", "at_once", False),
   "torch": ("iwae_k50_torch", "", True),
   "torch_fused": ("iwae_k50_torch", "fused", True),
@@ -39,7 +41,7 @@ SIDES = {
 class Config(vae_mlp.Config):
   """Flags of this benchmark."""
 
-  sides: str = "ours,ours_at_once,torch,pythae"
+  sides: str = "ours,ours_blocks,ours_at_once,torch,pythae"
   """Which sides, in this order; also there: torch_fused."""
   check_steps: int = 200
   """Steps after which the sides' losses are compared."""
@@ -74,18 +76,21 @@ def run(config: Config) -> int:
   found = vae_mlp.summary(sides)
   print("\n" + rounds.table(sides).replace("-ELBO", "-bound"))
   holds = vae_mlp.judge(config, found, GOALS)
+  memory = {name: side["temp_mib"] for name, side in sides.items() if "temp_mib" in side}
+  print("memory of a step: " + ", ".join(f"{name} {mib:.1f} MiB" for name, mib in memory.items()))
+  reached = {}
   if "ours" in sides:
-    blocks, naive = (sides["ours"]["temp_mib"][name] for name in ("blocks", "naive"))
     rate = statistics.median(rounds.rates(sides["ours"]))
-    print(f"memory of a step: {blocks:.1f} MiB in blocks, {naive:.1f} MiB at once")
-    for what, value, reached in (
-      (f"at least {RATE:.0f} images/s", rate, rate >= RATE),
-      (f"at most {MEMORY} of the memory", blocks / naive, blocks / naive <= MEMORY),
-    ):
-      judged = config.rounds >= vae_mlp.MIN_ROUNDS
-      verdict = ("HOLDS" if reached else "FAILS") if judged else "not judged below 5 rounds"
-      print(f"{what}: {value:.3g}: {verdict}")
-      holds = holds and (reached or not judged)
+    reached[f"{rate:.0f} images/s, at least {RATE:.0f}"] = rate >= RATE
+  for name in ("ours", "ours_blocks"):
+    if not {name, "ours_at_once"} <= set(memory):
+      continue
+    share = memory[name] / memory["ours_at_once"]
+    reached[f"{name}: {share:.2f} of the memory, at most {MEMORY}"] = share <= MEMORY
+  judged = config.rounds >= vae_mlp.MIN_ROUNDS
+  for what, held in reached.items():
+    print(f"{what}: {('HOLDS' if held else 'FAILS') if judged else 'not judged below 5 rounds'}")
+    holds = holds and (held or not judged)
   if config.record:
     goals = {**GOALS, "images_per_second": RATE, "memory": MEMORY}
     about = {"sides": sides, "problem": problem._replace(data=which)._asdict(), "machine": before}

@@ -1,7 +1,7 @@
 """Our side: `latentjax.training.train` as a user calls it, on `objectives.iwae`; see `vae_mlp_ours`.
 
-A round has no checkpoint in it: one comes every 1,000 steps, 100,000 images. Variant "at_once" decodes all
-samples together, without blocks.
+A round has no checkpoint in it: one comes every 1,000 steps, 100,000 images. The three ways to hold k times
+the activations of a VAE are compared: all rows and samples at once, a few rows at a time, a few samples at a time.
 """
 
 from pathlib import Path
@@ -15,6 +15,12 @@ from experiments.bench import vae_mlp_ours, worker
 from latentjax import objectives
 from latentjax.losses.importance import iwae_bound
 from latentjax.models import Networks, mlp_vae
+from latentjax.training import make_optimizer
+from latentjax.training.step import init_train_state, make_train_step
+
+
+# Of a variant: micro-batches of the training loop, samples that the objective decodes at a time.
+WAYS: dict[str, tuple[int, int | None]] = {"": (5, None), "blocks": (1, 10), "at_once": (1, None)}
 
 
 class Side(vae_mlp_ours.Side):
@@ -23,11 +29,11 @@ class Side(vae_mlp_ours.Side):
   def __init__(self, problem: worker.Problem, scratch: Path) -> None:
     super().__init__(problem, scratch)
     self.unit = self.mark_every
+    self.accumulate, _ = WAYS[problem.variant]
 
-  def build(self, **kwargs: Any) -> tuple[Networks, objectives.LatentModel]:
+  def build(self) -> tuple[Networks, objectives.LatentModel]:
     """What is trained."""
     problem = self.problem
-    kwargs = {"block_size": None} | kwargs if problem.variant == "at_once" else kwargs
     hidden = (problem.hidden, problem.hidden)
     networks = mlp_vae(self.images.shape[1:], problem.latent_dim, hidden=hidden, activation="tanh")
     return networks, objectives.iwae(
@@ -35,21 +41,22 @@ class Side(vae_mlp_ours.Side):
       networks.decode_fn,
       latent_dim=problem.latent_dim,
       num_samples=problem.num_samples,
-      **kwargs,
+      block_size=WAYS[problem.variant][1],
     )
 
   def warm_up(self) -> dict[str, Any]:
-    """The first run of the process, and the memory of a step with and without blocks."""
-    temp_mib = {"blocks": self.temp_mib(), "naive": self.temp_mib(block_size=None)}
-    return {**super().warm_up(), "temp_mib": temp_mib}
+    """The first run of the process, and the memory of a step."""
+    return {**super().warm_up(), "temp_mib": self.temp_mib()}
 
-  def temp_mib(self, **kwargs: Any) -> float:
-    """Temporary memory of value and gradient for one batch."""
-    networks, model = self.build(**kwargs)
-    loss = lambda params, key, x: model.objective(params, (), key, {"image": x})
-    arrays = (networks.init_fn(jax.random.key(0)), jax.random.key(0))
+  def temp_mib(self) -> float:
+    """Temporary memory of a step, beyond its state and its batch."""
+    optimizer = make_optimizer(self.problem.learning_rate)
+    step = make_train_step(self.model.objective, optimizer, accumulate=self.accumulate)
+    state = init_train_state(self.networks.init_fn(jax.random.key(0)), optimizer)
     x = jnp.zeros((self.problem.batch_size, *self.images.shape[1:]))
-    compiled = jax.jit(jax.value_and_grad(loss, has_aux=True)).lower(*arrays, x).compile()
+    compiled = (
+      jax.jit(step, donate_argnums=0).lower(state, jax.random.key(0), {"image": x}).compile()
+    )
     return compiled.memory_analysis().temp_size_in_bytes / 2**20
 
   def negative_elbo(self, params: Any) -> float:

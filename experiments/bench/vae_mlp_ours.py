@@ -49,6 +49,8 @@ FACTORIES: dict[str, Callable[..., objectives.LatentModel]] = {
 class Side:
   """The model, and runs of it."""
 
+  accumulate = 1
+
   def __init__(self, problem: worker.Problem, scratch: Path) -> None:
     self.problem = problem
     self.folders: Iterator[Path] = (scratch / str(i) for i in itertools.count())
@@ -75,6 +77,7 @@ class Side:
       steps=steps,
       batch_size=self.problem.batch_size,
       fused_steps=self.problem.fused_steps,
+      accumulate=self.accumulate,
       eval_every=self.mark_every if kwargs else None,
     )
     begin = time.perf_counter()

@@ -62,8 +62,10 @@ def iwae(
 
   With a block_size, samples are decoded in blocks whose activations are computed again in the backward
   pass, so memory grows with the block and not with K, for the cost of one more forward pass. (On
-  CPU, XLA is slow at gradients of convolutions inside a loop: take None there.) The noise of a
-  sample is that of its index and its row, whatever the block_size.
+  CPU, XLA is slow at gradients of convolutions inside a loop: take None there.) A row's weights need all
+  its samples and no other row, so where K samples of some rows fit, None with micro-batches of rows
+  (`accumulate` of the training loop) bounds memory as well and saves that pass. The noise of a sample
+  is that of its index and its row, whatever the block_size.
 
   The estimator "dreg" takes, for any bound L, the gradient of the samples' path with the coefficients
 

@@ -166,11 +166,11 @@ def test_our_side_and_plain_jax_train_the_same_thing(tmp_path, monkeypatch, caps
 def test_iwae_has_its_own_sides_and_defaults():
   config = iwae_k50.Config(torch_python=Path(sys.executable))
   asked = vae_mlp.commands(config, worker.Problem("x.npy", num_samples=50))
-  assert list(asked) == ["ours", "ours_at_once", "torch", "pythae"]
+  assert list(asked) == ["ours", "ours_blocks", "ours_at_once", "torch", "pythae"]
   assert asked["pythae"][2] == "experiments.bench.iwae_k50_pythae"
   assert worker.Problem(**json.loads(asked["ours"][3])).num_samples == 50
   with pytest.raises(
-    ValueError, match="wanted some of ours, ours_at_once, torch, torch_fused, pythae"
+    ValueError, match="wanted some of ours, ours_blocks, ours_at_once, torch, torch_fused, pythae"
   ):
     iwae_k50.Config(sides="ours,plain_jax")
 
