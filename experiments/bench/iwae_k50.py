@@ -2,9 +2,9 @@
 
 All sides train the same networks on the same images in [0, 1] with a Bernoulli likelihood and Adam at 1e-3,
 in float32 on all cores, end to end with data. Ours is `latentjax.training.train` on `objectives.iwae`, all
-samples of 20 rows at a time (`accumulate=5`, `block_size=None`). Beside it two other ways: "ours_blocks", the
-objective's default, 10 samples of every row at a time, which needs a second forward pass since a row's weights
-are known only after all its samples; "ours_at_once", everything together.
+samples of 20 rows at a time (`accumulate=5`, `block_size=None`). Beside it two other ways: "ours_blocks",
+the objective's default, 10 samples of every row at a time, which needs a second forward pass since a row's
+weights are known only after all its samples; "ours_at_once", everything together.
 pythae minimises -sum_k w_k log w_k with detached normalised weights: the gradient is that of the paper's
 eq. 8 (section 3 there), the value that it reports is not; -bound is eq. 8 on every side.
 Command: python -m experiments.bench iwae_k50 --torch_python=PYTHON --data_dir=DIRECTORY_OF_TFDS_MNIST

@@ -1,7 +1,7 @@
 """Our side: `latentjax.training.train` as a user calls it, on `objectives.iwae`; see `vae_mlp_ours`.
 
-A round has no checkpoint in it: one comes every 1,000 steps, 100,000 images. The three ways to hold k times
-the activations of a VAE are compared: all rows and samples at once, a few rows at a time, a few samples at a time.
+A round has no checkpoint in it: one comes every 1,000 steps, 100,000 images. Three ways to hold k times the
+activations of a VAE are compared: all rows and samples at once, a few rows at a time, a few samples at a time.
 """
 
 from pathlib import Path
@@ -17,7 +17,6 @@ from latentjax.losses.importance import iwae_bound
 from latentjax.models import Networks, mlp_vae
 from latentjax.training import make_optimizer
 from latentjax.training.step import init_train_state, make_train_step
-
 
 # Of a variant: micro-batches of the training loop, samples that the objective decodes at a time.
 WAYS: dict[str, tuple[int, int | None]] = {"": (5, None), "blocks": (1, 10), "at_once": (1, None)}
