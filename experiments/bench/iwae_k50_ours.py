@@ -1,7 +1,7 @@
 """Our side: `latentjax.training.train` as a user calls it, on `objectives.iwae`; see `vae_mlp_ours`.
 
 A round has no checkpoint in it: one comes every 1,000 steps, 100,000 images. Three ways to hold k times the
-activations of a VAE are compared: all rows and samples at once, a few rows at a time, a few samples at a time.
+activations of a VAE: all rows and samples at once, a few rows at a time, a few samples at a time.
 """
 
 from pathlib import Path
