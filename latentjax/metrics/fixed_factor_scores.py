@@ -142,7 +142,7 @@ def factor_vae_score(
   check_positive_int(num_train=num_train, num_eval=num_eval, batch_size=batch_size)
   if min(batch_size, checked[0].shape[0]) < 2:
     raise ValueError(
-      f"batch_size and the number of rows must be at least 2, got {batch_size} and {len(checked[0])}"
+      f"batch_size and the rows of codes must be at least 2, got {batch_size} and {len(checked[0])}"
     )
   return _factor_vae_score(key, *checked, num_train, num_eval, batch_size, threshold)
 

@@ -105,6 +105,20 @@ def test_normalized_hsic_counts_directions():
   far = 100 * np.arange(B, dtype=np.float32)[:, None]
   np.testing.assert_allclose(run(far, far[::-1] ** 2), B - 1, rtol=1e-3)
   np.testing.assert_allclose(run(far, 0 * far), 0, atol=1e-6)
+  # Two of them equal, thousands from the rest: one direction less, and a factorisation that exists.
+  far = np.float32(
+    [
+      [0, 0, -1e4, -1e-4],
+      [0, 0, -1e-4, -1e-4],
+      [-1e4, -1e-4, -1e-4, 0],
+      [0, 1e4, 1, -1e4],
+      [0, -1e-4, 0, 0],
+      [1, -1e4, 0, -1e-4],
+    ]
+  )
+  for call in (run, normalized_hsic):
+    np.testing.assert_allclose(call(far, far), len(far) - 2, rtol=1e-3)
+  assert np.isfinite(jax.grad(run)(far, far)).all()
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_bad_inputs(key, fn, codes, factors, kwargs, error, match):
 
 
 def test_bad_settings(key):
-  with pytest.raises(ValueError, match="batch_size and the number of rows must be at least 2"):
+  with pytest.raises(ValueError, match="batch_size and the rows of codes must be at least 2"):
     factor_vae_score(key, NOISE, FACTORS, batch_size=1)
   with pytest.raises(ValueError, match="threshold must be in"):
     factor_vae_score(key, NOISE, FACTORS, threshold=-1.0)

@@ -74,8 +74,8 @@ CONTRASTIVE = {
   "koleo_loss": call("B D -> B"),
   "l2_normalize": call("*B D -> =B D"),
   "match_texts": call("B D, N D, i<2:B, i<2:N -> i:B 5"),
-  "matryoshka": call(
-    "B D, B D -> B",
+  "matryoshka": call(  # prefixes of embeddings that may differ in length
+    "B D, B E -> B",
     through=lambda make: (
       lambda embeddings, positives: make(info_nce, [2, 3])(embeddings, positives)
     ),

@@ -35,8 +35,8 @@ def matryoshka(
     normalize: whether prefixes are scaled to unit norm, as losses on cosines want it.
 
   Returns:
-    Function with loss_fn's arguments and result: it cuts the positional ones along their last axis,
-    and passes the keywords on as they are.
+    Function with loss_fn's arguments and result: it cuts the positional ones, whose lengths may differ,
+    along their last axis, and passes the keywords on as they are.
 
   Raises:
     TypeError: if a dimension is not an integer; when the function is called, if an embedding is not

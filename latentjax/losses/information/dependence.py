@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from latentjax.checks import check_choice, check_range
 from latentjax.collectives import all_gather_rows, row_offset
+from latentjax.distances import squared_distances
 from latentjax.losses.information._kernels import (
   as_samples,
   bandwidth_of,
@@ -223,7 +224,8 @@ def hsic_bottleneck_loss(
 
 
 def _normalized_gram(rows: jax.Array, bandwidth: float, epsilon: float) -> jax.Array:
-  gram = jnp.exp(log_gaussian(rows, bandwidth)(rows))
+  # Rounding in distances from inner products can leave a Gram matrix that is not positive.
+  gram = jnp.exp(-0.5 / bandwidth * squared_distances(rows, rows, exact=True))
   gram = gram - jnp.mean(gram, axis=0)
   gram = gram - jnp.mean(gram, axis=1, keepdims=True)
   regularised = gram + epsilon * len(rows) * jnp.eye(len(rows), dtype=gram.dtype)
