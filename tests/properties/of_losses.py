@@ -75,7 +75,7 @@ CONTRASTIVE = {
   "l2_normalize": call("*B D -> =B D"),
   "match_texts": call("B D, N D, i<2:B, i<2:N -> i:B 5"),
   "matryoshka": call(  # prefixes of embeddings that may differ in length
-    "B D, B E -> B",
+    "*B D, *B E -> B",
     through=lambda make: (
       lambda embeddings, positives: make(info_nce, [2, 3])(embeddings, positives)
     ),
