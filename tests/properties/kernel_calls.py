@@ -26,6 +26,8 @@ import numpy as np
 SIZES = dict(
   A=2, B=6, C=3, D=4, E=5, F=9, G=10, H=8, K=7, L=11, M=12, N=13, P=14, R=1, T=15, V=16, W=17
 )
+# Squares of larger numbers, and sums of them, leave float32; of formulas with fourth powers, above `QUARTIC`.
+LIMIT, QUARTIC = 1e15, 1e8
 RESULT = re.compile(r"(=|[ib]:|(?P<low>-?\w*)\.\.(?P<high>\w*):)?(?P<axes>.*)")
 SPEC = re.compile(r"(?:(\w+)=)?(\*?)(?:([a-zA-Z])(?:<(\w+))?:)?(.*)")
 
@@ -79,7 +81,7 @@ def call(
   spec: str,
   *,
   sizes: dict[str, int] | None = None,
-  limit: float = 1e4,
+  limit: float = LIMIT,
   through: Callable[[Callable], Callable] = lambda kernel: kernel,
   undefined: str = "",
   **rest: Any,

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from kernel_calls import Sized, call
+from kernel_calls import QUARTIC, Sized, call
 
 from latentjax.densities import gaussian
 from latentjax.diffusion.discrete import absorbing
@@ -61,12 +61,12 @@ CONTRASTIVE = {
   "covariance_operator": call("*E D, *B A G -> D*E D*E", apply_fn=lambda w, x: w.sum() * x),
   "cross_uniformity": call("u:B D, u:B D -> ()"),
   "dcl_loss": call("u:B D, u:B D -> B", weight_temperature=0.5),
-  "dino_loss": call("C B K, A B K, K -> B"),
+  "dino_loss": call("C B K, A B K, K -> B", limit=QUARTIC),
   "doubly_stochastic_membership": call("u:B D -> B B"),
   "epps_pulley": call("*B D -> D"),
   "frossl_loss": call("C B D -> ()"),
   "hard_contrastive_loss": call("u:B D, u:B D -> B", num_negatives=2),
-  "hyper_linear": call("B D, B G, G D D -> B D"),
+  "hyper_linear": call("B D, B G, G D D -> B D", limit=QUARTIC),
   "info_nce": PAIR_BLOCKS,
   "init_queue": call("-> N D, i:()", size=size("N"), dim=size("D")),
   "init_vocabulary": call("-> N D, i:(), ()", num_words=size("N"), dim=size("D")),
@@ -87,7 +87,7 @@ CONTRASTIVE = {
   "mc_info_nce": call("u:B D, l:B, u:B D, l:B -> B", num_samples=2),
   "mmcr_loss": call("C B D -> ()", lambda_local=0.1),
   "moco_loss": call("u:B D, u:B D, u:N D -> B"),
-  "msn_loss": call("C B K, B K -> B"),
+  "msn_loss": call("C B K, B K -> B", limit=QUARTIC),
   "nearest_rows": call("B D, N D -> =B D"),
   "negative_shares": call("u:B D, u:B D -> B B"),
   "nnclr_loss": call("B D, B D, B D, B D, N D -> B"),
@@ -95,7 +95,7 @@ CONTRASTIVE = {
   "predicted_update": call("P P, *P -> P"),
   "pseudo_label_batches": call("i:2*N -> i:N 2", batch_size=2),
   "sepclr_terms": call("u:B D, u:B D, B E, B E, b:B ->"),
-  "sie_loss": call("B D+E, B D+E, B E -> ()"),
+  "sie_loss": call("B D+E, B D+E, B E -> ()", limit=QUARTIC),
   "siglip_loss": call("u:B D, u:B D -> B", logit_scale=10.0, logit_bias=-10.0),
   "sigreg_loss": call("B D -> ()", num_slices=4),
   "simple_contrastive_loss": PAIR,
@@ -103,7 +103,7 @@ CONTRASTIVE = {
   "sinkhorn_assignments": call("*B K -> B K"),
   "spectral_contrastive_loss": PAIR,
   "sup_con": call("u:B D, i<3:B -> B", block_size=4),
-  "swav_loss": call("C B K -> B"),
+  "swav_loss": call("C B K -> B", limit=QUARTIC),
   "tico_loss": call("B D, B D, c:D D -> B, D D"),
   "triplet_loss": call("B D, B D, B D -> B"),
   "uniformity": call("u:B D -> ()"),
@@ -116,8 +116,8 @@ CONTRASTIVE = {
     "B P D ->",
     vocabulary=Sized(lambda s: Vocabulary(jnp.ones((9, s["D"])), jnp.int32(0), jnp.float32(1))),
   ),
-  "vicreg_loss": PAIR_SCALAR,
-  "vicregl_loss": call("B P D, B P D, B P 2, B P 2 -> ()", num_matches=2),
+  "vicreg_loss": call("B D, B D -> ()", limit=QUARTIC),
+  "vicregl_loss": call("B P D, B P D, B P 2, B P 2 -> ()", num_matches=2, limit=QUARTIC),
   "von_neumann_entropy": call("B D -> ()"),
   "w_mse_loss": call("B D, B D -> B", limit=10),
   "zero_shot_logits": call("B D, *C D -> B C"),
@@ -307,7 +307,7 @@ SCORE = {
 }
 
 WORDS = {
-  "glove_loss": call("B D, B D, B, B, n:B -> B"),
+  "glove_loss": call("B D, B D, B, B, n:B -> B", limit=QUARTIC),
   "log_partition": call("V D, B D -> B", block_size=4),
   "ngram_embed": call("i<G:B N, G D -> B D"),
   "sgns_loss": call("B D, B D, B K D -> B"),

@@ -1,6 +1,6 @@
 """How every function of `latentjax.metrics` is called."""
 
-from kernel_calls import call
+from kernel_calls import QUARTIC, call
 
 from latentjax.quantizers import round_quantize
 
@@ -48,7 +48,7 @@ KERNELS = {
   "frechet_distance_of_moments": call("D, c:D D, D, c:D D -> 0..:()"),
   "gaussian_total_correlation": POINTS,
   "gaussian_wasserstein_correlation": call("N D -> 0..:()"),
-  "generative_quality": NEIGHBOURS,
+  "generative_quality": call("N D, M D ->", num_neighbours=2, limit=1e4),
   "hubness": call("N D ->", num_neighbours=3),
   "identifiability_r2": call("N C, N D -> 0..1:()"),
   "infomec": call(CODES + " ->", num_values=3, num_neighbours=2, num_steps=3),
@@ -102,7 +102,9 @@ KERNELS = {
   "sparse_logistic_probe": call(
     "N D, i<3:N -> D 3, 3", num_classes=3, max_steps=3, undefined="a class without examples"
   ),
-  "split_half_slopes": call("N, N K ->", estimate_fn=lambda items: items.mean(1), num_partitions=2),
+  "split_half_slopes": call(
+    "N, N K ->", estimate_fn=lambda items: items.mean(1), num_partitions=2, limit=QUARTIC
+  ),
   "sqnr": call("*B D, B D -> ()", undefined="no noise, or no signal"),
   "stochastic_defect": call("*d:3 2 ->"),
   "structured_dci": call("n:A D C E ->"),

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from kernel_calls import Sized, call
+from kernel_calls import QUARTIC, Sized, call
 
 from latentjax.quantizers import (
   RandomProjection,
@@ -74,7 +74,7 @@ NETWORK = {
   ),
   "fake_quantize": call("*B D -> =B D", grid=grid),
   "fold_batch_norm": call("*B D, D, D, n:D, D, D -> B D, D"),
-  "hessian_sensitivity": call("f:, D E, D E -> ()"),
+  "hessian_sensitivity": call("f:, D E, D E -> ()", limit=QUARTIC),
   "hessian_trace": call("params=*D E -> ()", loss_fn=lambda w: (w**2).sum(), num_samples=2),
   "init_magnitude_histogram": call("-> i:M, ()", num_bins=size("M")),
   "init_moving_range": call("-> D, D, i:()", shape=Sized(lambda s: (s["D"],))),
@@ -139,7 +139,7 @@ KERNELS = {
   "lower_bound": call("*B D, *f: -> =B D"),
   "multi_codebook_logits": call("*B M*D, M K D -> B M K"),
   "multi_codebook_mode": call("*B M*D, C M K D -> =B M*D, i:B C*M, B"),
-  "multi_codebook_quantize": call("*B M*D, C M K D -> =B M*D, i:B C*M, B"),
+  "multi_codebook_quantize": call("*B M*D, C M K D -> =B M*D, i:B C*M, B", limit=1e4),
   "multi_scale.codes_from_indices": call(
     "coarse=i<N:B 1 1, indices=i<N:B 4 4, codebook=N D -> =B 4 4 D",
     through=lambda codes: lambda coarse, indices, codebook: codes((coarse, indices), codebook),
@@ -162,7 +162,7 @@ KERNELS = {
   "restart_codes": call("*B D ->", state=ema),
   "rotation_trick": call("B D, B D -> =B D"),
   "round_quantize": call("*B D -> =B D, i:B D, B"),
-  "sim_vq": call("*B D, N C, C D -> =B D, i:B, B"),
+  "sim_vq": call("*B D, N C, C D -> =B D, i:B, B", limit=QUARTIC),
   "space_filling_point": call(f"*B D, N D -> {QUANTIZED}"),
   "space_filling_quantize": call(f"*B D, N D -> {QUANTIZED}"),
   "stochastic_mode": call(f"*B D, N D, *l:B -> {QUANTIZED}", limit=10),
