@@ -1,12 +1,13 @@
-"""How time and memory of kernels grow with the batch, latents, codes, samples, steps and examples.
+"""How time and memory of kernels grow with the batch, latents, codes, samples, steps, examples and chips.
 
 Every kernel at sizes that double, value and gradient where it is trained through; the fastest of a few calls,
 and what the compiled program needs beyond its inputs and outputs. The exponent is the slope of the largest
-three sizes in logarithms. Over devices see `python -m experiments.pod`, which compiles whole train steps.
+three sizes in logarithms. Over chips they are those of a train step compiled for TPU v5p with as many times
+the batch, memory per chip and the least time of a step, from the table of `python -m experiments.pod`.
 Expected: no memory grows with an exponent above 1.2, also where the work grows with the square; that of
-samples, codes and steps does not grow (at most 0.2).
+samples, codes, steps and chips does not grow (at most 0.2).
 Command: python -m experiments.bench growth
-Time: four minutes on two quiet CPU cores.
+Time: six minutes on two quiet CPU cores.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from latentjax.quantizers import vector_quantize
 from latentjax.transport import sinkhorn_divergence
 
 RESULT = EXPERIMENTS / "results" / "bench" / "growth.json"
+PODS = RESULT.with_name("pods.json")
 LINEAR, FLAT = 1.2, 0.2
 
 
@@ -172,6 +174,27 @@ def measure(make: Callable[[int], Program], size: int, calls: int) -> tuple[floa
   return min(times), compiled.memory_analysis().temp_size_in_bytes / 2**20
 
 
+# Experiment and flags in the table of compiled steps.
+STEPS = {
+  "VAE, chips": ("vae_digits", ""),
+  "VQ, chips": ("sim_vq", ""),
+  "diffusion, chips": ("diffusion_mnist", ""),
+  "NT-Xent in a ring, chips": ("spurious_words", "--parallel=pmap --block_size=64"),
+  "Barlow Twins, chips": ("ssl_table", "--probe_examples=200 --methods=barlow_twins"),
+}
+
+
+def compiled(experiment: str, flags: str) -> tuple[list[int], list[float], list[float]]:
+  """Numbers of chips, and seconds and MiB per chip of the step compiled for them."""
+  rows = {
+    row["chips"]: row
+    for row in json.loads(PODS.read_text())["rows"]
+    if (row["experiment"], row["flags"]) == (experiment, flags)
+  }
+  chips = sorted(rows)
+  return chips, [rows[n]["seconds"] for n in chips], [rows[n]["memory"] / 2**20 for n in chips]
+
+
 def exponent(sizes: list[int], values: list[float]) -> float:
   """Slope of the largest three, in logarithms."""
   floor = [max(v, 1e-9) for v in values[-3:]]
@@ -182,9 +205,9 @@ def draw(found: dict[str, Any]) -> Any:
   """A panel for each kernel: time on the left axis, memory on the right one."""
   from matplotlib.figure import Figure
 
-  figure = Figure(figsize=(16, 6.5))
+  figure = Figure(figsize=(16, 9.5))
   for i, (name, row) in enumerate(found.items()):
-    left = figure.add_subplot(2, math.ceil(len(found) / 2), i + 1)
+    left = figure.add_subplot(math.ceil(len(found) / 5), 5, i + 1)
     right = left.twinx()
     for axis, key, colour, unit in (
       (left, "milliseconds", "tab:blue", "ms"),
@@ -206,9 +229,13 @@ def draw(found: dict[str, Any]) -> Any:
 def run(config: Config) -> int:
   """Run the benchmark; 0 if memory grows as it should."""
   before, found, holds = machine(), {}, True
-  for name, (smallest, factor, limit, make) in KERNELS.items():
-    sizes = [smallest * factor**i for i in range(config.sizes)]
-    seconds, mib = zip(*(measure(make, size, config.calls) for size in sizes), strict=True)
+  for name in (*KERNELS, *STEPS):
+    if name in STEPS:
+      limit, (sizes, seconds, mib) = FLAT, compiled(*STEPS[name])
+    else:
+      smallest, factor, limit, make = KERNELS[name]
+      sizes = [smallest * factor**i for i in range(config.sizes)]
+      seconds, mib = zip(*(measure(make, size, config.calls) for size in sizes), strict=True)
     row = {"sizes": sizes, "milliseconds": [1e3 * s for s in seconds], "mib": list(mib)}
     row |= {"time_exponent": exponent(sizes, seconds), "memory_exponent": exponent(sizes, mib)}
     fits = row["memory_exponent"] <= limit
