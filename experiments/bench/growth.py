@@ -179,7 +179,10 @@ STEPS = {
   "VAE, chips": ("vae_digits", ""),
   "VQ, chips": ("sim_vq", ""),
   "diffusion, chips": ("diffusion_mnist", ""),
-  "NT-Xent in a ring, chips": ("spurious_words", "--parallel=pmap --block_size=64"),
+  "NT-Xent in a ring, chips": (
+    "ssl_table",
+    "--probe_examples=200 --methods=nt_xent --parallel=pmap --block_size=128",
+  ),
   "Barlow Twins, chips": ("ssl_table", "--probe_examples=200 --methods=barlow_twins"),
 }
 

@@ -15,7 +15,7 @@ from latentjax.checks import (
   check_rank,
   wide_dtype,
 )
-from latentjax.collectives import all_gather_rows, device_mean, draw_rows
+from latentjax.collectives import device_mean, draw_rows, row_offset
 from latentjax.distances import squared_distances
 from latentjax.losses.contrastive.normalize import l2_normalize
 
@@ -120,13 +120,20 @@ def update_vocabulary(
     axis_name=axis_name,
   )
   drawn = jnp.take_along_axis(features, place[:, None, None], axis=1)[:, 0]
-  drawn = all_gather_rows(drawn, axis_name)
   words, distance = map(jnp.asarray, (vocabulary.words, vocabulary.distance))
-  num_words, num_drawn = len(words), len(drawn)
-  drawn = drawn[-num_words:]
-  replaced = (vocabulary.oldest + jnp.arange(num_drawn)[-num_words:]) % num_words
+  num_words = len(words)
+  num_drawn = num_rows * (1 if axis_name is None else jax.lax.axis_size(axis_name))
+  # Every device adds its rows to an empty vocabulary: to gather the last of a batch would take memory that
+  # grows with the devices. A row that is not among them falls off the end.
+  first = max(num_drawn - num_words, 0)
+  row = row_offset(num_rows, axis_name) + jnp.arange(num_rows)
+  word = jnp.where(row >= first, (vocabulary.oldest + row) % num_words, num_words)
+  new = jnp.zeros_like(words).at[word].add(drawn.astype(words.dtype), mode="drop")
+  if axis_name is not None:
+    new = jax.lax.psum(new, axis_name)
+  replaced = (jnp.arange(num_words) - vocabulary.oldest - first) % num_words < num_drawn - first
   nearest = jnp.min(squared_distances(features, words.astype(features.dtype)), axis=-1)
-  words = words.at[replaced].set(drawn.astype(words.dtype))
+  words = jnp.where(replaced[:, None], new, words)
   decay = jnp.asarray(decay, distance.dtype)
   mean = device_mean(jnp.mean(nearest), axis_name).astype(distance.dtype)
   distance = decay * distance + (1 - decay) * mean
