@@ -41,7 +41,7 @@ FUNCTIONS = (
 )
 QUICK = {"steps": 50, "seeds": 2}
 PAPER = "Li et al. 2021"
-LENGTH, CLASSES, NUM_TRAIN = 24, 3, 3000
+LENGTH, CLASSES = 24, 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,8 @@ class Config(harness.Config):
   learning_rate: float = 3e-3
   schedule: Literal["constant", "cosine", "linear"] = "cosine"
   clip_norm: float | None = 5.0
+  num_train: int = 3000
+  """Training series."""
   latent_dim: int = 8
   """Latents, half of them in each segment."""
   hidden: int = 32
@@ -66,7 +68,7 @@ class Config(harness.Config):
 
 def run(config: Config) -> Outcome:
   """Train both objectives, compare divergences, probe the segments."""
-  x, label = sines(0, NUM_TRAIN)
+  x, label = sines(0, config.num_train)
   x_test, label_test = sines(1, 1000)
   dataset = data.load({"x": x, "label": label})
   kl, means = {}, {}
@@ -159,7 +161,7 @@ def make_model(config: Config, name: str) -> ConditionedModel:
     classify("informed") if is_dts else None,
     classify("invariant") if is_dts else None,
     latent_dim=config.latent_dim,
-    dataset_size=NUM_TRAIN,
+    dataset_size=config.num_train,
     informed_dim=config.latent_dim // 2,
     mutual_information_weight=0.0 if is_dts else 1.0,
     total_correlation_weight=config.total_correlation_weight if is_dts else 1.0,

@@ -15,9 +15,11 @@ GATHERED = "every row meets every row, and they are gathered: see the program in
 RING = "every row meets every row: blocks go round a ring"
 FIXED = "draws its rows in the objective: as many, however many chips"
 DRAWN = ("wasserstein_dependency",)
+EVERYWHERE = "draws its rows in the objective, every chip all of them: made for one chip"
 WHY = {
   ("latent_consistency", False): "optimal transport of all rows, on every chip: see that in groups",
-  ("obow_mnist", False): "up to 1,024 words of a batch are gathered; what else grows is not known",
+  ("disentanglement_study", True): EVERYWHERE,
+  ("mi_staircase", False): EVERYWHERE,
   ("wae_rates", True): "every latent meets every draw of the prior, which are gathered",
 }
 HEAD = """# Weak scaling, compiled

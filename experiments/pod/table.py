@@ -27,13 +27,15 @@ from experiments.harness.cli import EXPERIMENTS, available
 from experiments.pod.report import TOPOLOGIES, markdown
 
 RESULT = EXPERIMENTS / "results" / "bench" / "pods.json"
-# Flags in the place of none: what one seed cannot do, and the kinds of loss of a table of losses.
+# Flags in the place of none: what one seed cannot do, the kinds of loss of a table of losses, as many examples
+# as a batch of the most chips.
 FLAGS = {
   "latent_consistency": ("", "--parallel=pmap --match_size=128"),
   "disentanglement_study": ("--seeds=2",),
   "ssl_table": tuple(
     f"--probe_examples=200 --methods={name}" for name in ("nt_xent", "barlow_twins", "vicreg")
   ),
+  "time_series": ("--num_train=65536",),
 }
 BLOCKS = "block_size: int | None = harness.free(None)"
 
