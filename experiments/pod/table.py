@@ -27,8 +27,8 @@ from experiments.harness.cli import EXPERIMENTS, available
 from experiments.pod.report import TOPOLOGIES, markdown
 
 RESULT = EXPERIMENTS / "results" / "bench" / "pods.json"
-# Flags in the place of none: what one seed cannot do, the kinds of loss of a table of losses, as many examples
-# as a batch of the most chips.
+# Flags in the place of none: what one seed cannot do, the kinds of loss of a table of losses, and as many
+# examples as a batch of the most chips.
 FLAGS = {
   "latent_consistency": ("", "--parallel=pmap --match_size=128"),
   "disentanglement_study": ("--seeds=2",),
