@@ -85,7 +85,10 @@ def open_folder(
 
 
 def _list_files(root: Path) -> dict[str, tuple[int, int]]:
-  """Relative path -> (size, mtime) of every file down to the third level, hidden ones aside."""
+  """Relative path -> (size, mtime) of every file down to the third level, hidden ones aside.
+
+  (-1, 0) for what there is no file behind: a link that leads nowhere, a pipe, which would block who reads it.
+  """
   files: dict[str, tuple[int, int]] = {}
 
   def walk(directory: Path, depth: int) -> None:
@@ -99,6 +102,8 @@ def _list_files(root: Path) -> dict[str, tuple[int, int]]:
       elif entry.is_file():
         stat = entry.stat()
         files[os.path.relpath(entry.path, root)] = (stat.st_size, stat.st_mtime_ns)
+      else:
+        files[os.path.relpath(entry.path, root)] = (-1, 0)
 
   walk(root, 1)
   return dict(sorted(files.items()))
@@ -121,7 +126,9 @@ def _check_all(root: Path, files: dict[str, tuple[int, int]]) -> dict[str, Heade
     except ValueError:
       return None
 
-  images = [path for path in files if Path(path).suffix.lower() in FORMATS]
+  images = [
+    path for path, (size, _) in files.items() if size >= 0 and Path(path).suffix.lower() in FORMATS
+  ]
   with ThreadPoolExecutor(_THREADS) as pool:
     checked = tqdm(pool.map(check, images), "checking images", len(images), delay=2.0, leave=False)
     headers = {path: header for path, header in zip(images, checked) if header is not None}

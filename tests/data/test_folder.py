@@ -122,18 +122,20 @@ def test_skips_what_is_no_image(root):
   (root / "cat" / "notes.txt").write_text("no image")
   (root / "cat" / "script.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
   (root / "cat" / "empty.jpg").write_bytes(b"")
+  (root / "cat" / "gone.png").symlink_to(root / "nowhere.png")
+  os.mkfifo(root / "cat" / "pipe.png")  # who opens it waits for a writer
   (root / "cat" / ".DS_Store").write_bytes(b"hidden files are not mentioned")
   bomb(root / "dog" / "bomb.png")
   write(root / "dog" / "float.tif", colour(1)).unlink()
   Image.fromarray(np.zeros((6, 8), np.float32)).save(root / "dog" / "float.tif")
-  with pytest.warns(UserWarning, match=r"skipped 7 files that are no readable images: ") as caught:
+  with pytest.warns(UserWarning, match=r"skipped 9 files that are no readable images: ") as caught:
     pets = data.load(root)
   (message,) = [str(w.message) for w in caught if "skipped" in str(w.message)]
   assert message.endswith(
-    "cat/broken.png, cat/cut.jpg, cat/empty.jpg, cat/notes.txt, cat/script.png, ..."
+    "cat/broken.png, cat/cut.jpg, cat/empty.jpg, cat/gone.png, cat/notes.txt, ..."
   )
   assert pets.num_examples == 3
-  with pytest.warns(UserWarning, match="skipped 7 files"):  # again, from what is remembered
+  with pytest.warns(UserWarning, match="skipped 9 files"):  # again, from what is remembered
     assert data.load(root, memory_limit=0).num_examples == 3
 
 
