@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import importlib
+import itertools
 import math
 import os
 import sys
@@ -52,8 +54,11 @@ def calls(config: Config, name: str, flags: Sequence[str], num_devices: int) -> 
   Unless the flags say how many rows there are, every group of devices has the rows of the experiment. Some
   stages of some experiments have a batch size of their own, whatever the flags: it is then that of a group.
   """
-  given = dict(flag.split("=", 1) for flag in flags if "=" in flag)
-  groups = num_devices // int(given.get("--tensor", 1))
+  given = values(flags)
+  tensor = given.get("--tensor", "1")
+  if not tensor.isdigit() or tensor == "0" or num_devices % int(tensor):
+    raise ValueError(f"tensor: got {tensor}, wanted a divisor of the {num_devices} devices")
+  groups = num_devices // int(tensor)
   rows = config.batch_per_chip
   if rows is None:
     rows = importlib.import_module(f"experiments.{name}").Config().batch_size
@@ -69,6 +74,16 @@ def calls(config: Config, name: str, flags: Sequence[str], num_devices: int) -> 
   alone = found(1)
   fixed = [a.config.batch_size == c.config.batch_size for a, c in zip(alone, wanted, strict=True)]
   return [call.times(groups) if own else call for call, own in zip(wanted, fixed, strict=True)]
+
+
+def values(flags: Sequence[str]) -> dict[str, str]:
+  """Values of flags by their names, written in any of the ways that the command line takes."""
+  found = {}
+  for flag, after in itertools.zip_longest(flags, flags[1:], fillvalue=""):
+    if flag.startswith("--"):
+      name, equals, value = flag.partition("=")
+      found["--" + name[2:].replace("-", "_")] = value if equals else after
+  return found
 
 
 @functools.cache
@@ -115,12 +130,16 @@ def main(argv: Sequence[str]) -> int:
     from experiments.pod import table
 
     return table.main(argv[1:])
-  if not argv or argv[0] not in available():
+  if not argv or argv[0] in ("-h", "--help"):
     print("python -m experiments.pod NAME [--topology=v5e:16x16 ...] [--flag=value ...]")
     print("python -m experiments.pod table [--flag=value ...]\n")
     print("NAME is an experiment, see `python -m experiments`; NAME --help lists the flags.")
-    return 0 if not argv or argv[0] in ("-h", "--help") else 2
+    return 0
   name, *rest = argv
+  if name not in available():
+    near = difflib.get_close_matches(name, available(), n=3, cutoff=0.4) or sorted(available())
+    print(f"no experiment {name!r}; near it: {str(near)[1:-1]}", file=sys.stderr)
+    return 2
   config, flags = tyro.cli(
     Config, args=rest, prog=f"python -m experiments.pod {name}", return_unknown_args=True,
     use_underscores=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 from collections.abc import Sequence
@@ -75,7 +76,8 @@ def target(topology: str) -> Target:
   the host stand in: the program is partitioned in the same way, and fused for the host.
 
   Raises:
-    ValueError: for a topology that does not exist, or more host devices than were asked for in time.
+    ValueError: for a topology that does not exist, without libtpu where it is wanted, or for more host
+      devices than were asked for in time.
   """
   kind, count = parse(topology)
   if kind in ("cpu", "gpu"):
@@ -85,6 +87,11 @@ def target(topology: str) -> Target:
         f"topology: got {topology!r}, wanted at most the {len(devices)} host devices"
       )
     return Target(topology, CHIPS.get(kind), devices[:count], "cpu")
+  if importlib.util.find_spec("libtpu") is None:
+    raise ValueError(
+      f"topology: got {topology!r}, wanted the libtpu wheel with it: python -m pip install "
+      "-c constraints.txt -e '.[tpu]' (no TPU is needed), or gpu:8 or cpu:8, which need none"
+    )
   from jax.experimental import topologies
 
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # ask no metadata server what TPU this is

@@ -14,6 +14,7 @@ from experiments.pod.hlo import Collective
 
 PyTree = Any
 LARGE = 64 * MIB
+TILES = 2**16  # bytes
 
 
 def findings(
@@ -58,24 +59,30 @@ def squares(
 ) -> list[str]:
   """Arrays with the batch along two dimensions, which grow with its square.
 
-  Seen before the program is split, with at least `large` bytes for each device. Says nothing where a
-  dimension of the state is a multiple of the batch size, as the two cannot then be told apart.
+  Seen before the program is split, with at least `large` bytes for each device; where `shard_map` has split
+  it, a device's rows by those of all. Says nothing where a dimension of the state is a multiple of the batch
+  size, or these rows, as the two cannot then be told apart.
   """
   taken = {n for leaf in jax.tree.leaves(state) for n in leaf.shape}
   if batch_size < 2 or any(n and n % batch_size == 0 for n in taken):
     return []
   sizes: dict[tuple[int, ...], int] = {}
 
-  def visit(jaxpr: Any) -> None:
+  def visit(jaxpr: Any, parts: int) -> None:
+    own = batch_size * parts // num_devices  # rows of what the jaxpr is written for
+    split = parts < num_devices and own > 1 and own not in taken
     for eqn in jaxpr.eqns:
       for var in eqn.outvars:
         shape = getattr(var.aval, "shape", ())
-        if sum(n > 0 and n % batch_size == 0 for n in shape) >= 2:
-          sizes[shape] = math.prod(shape) * var.aval.dtype.itemsize // num_devices
+        whole = [n > 0 and n % batch_size == 0 for n in shape]
+        rest = [n for n, is_whole in zip(shape, whole, strict=True) if not is_whole]
+        if sum(whole) >= 2 or (sum(whole) == 1 and split and own in rest):
+          sizes[shape] = math.prod(shape) * var.aval.dtype.itemsize // parts
+      inner = 1 if eqn.primitive.name == "shard_map" else parts
       for sub in jaxprs_in_params(eqn.params):
-        visit(sub)
+        visit(sub, inner)
 
-  visit(jaxpr)
+  visit(jaxpr, num_devices)
   return [
     f"batch x batch: an array {list(shape)}, {size / MIB:.0f} MiB on every device at best"
     for shape, size in sizes.items()
@@ -107,9 +114,9 @@ def misplaced_gathers(
 
 
 def not_donated(found: Cost) -> list[str]:
-  """State whose memory the next state does not take over."""
+  """State whose memory the next state does not take over; metrics, a tile for each, are none."""
   missing = found.outputs - found.donated
-  if missing <= 0.05 * found.state:
+  if missing <= max(0.05 * found.state, TILES):
     return []
   return [
     f"not donated: {missing / MIB:.2f} of {found.outputs / MIB:.2f} MiB of results are new memory"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import Any, NamedTuple
@@ -10,9 +11,8 @@ from jax.extend.core import jaxprs_in_params
 
 KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 COLLECTIVE = re.compile(rf" = (.*?) ({'|'.join(KINDS)})(-start)?\(")
-CALLED = re.compile(
-  r"(?:calls|to_apply|body|condition)=%?([\w.-]+)|branch_computations=\{([^}]*)\}"
-)
+CALLED = re.compile(r"(?:calls|to_apply|body|condition)=%?([\w.-]+)")
+BRANCHES = re.compile(r"(?:true_computation|false_computation|branch_computations)=(\{[^}]*\}|\S+)")
 
 
 class Collective(NamedTuple):
@@ -47,8 +47,8 @@ class Collective(NamedTuple):
 def array_bytes(shapes: str) -> list[int]:
   """Bytes of the arrays in an instruction's type, such as (bf16[8,256]{1,0}, f32[])."""
   arrays = re.findall(r"(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]", shapes)
-  width = lambda bits: int(bits) // 8 if bits else 1
-  return [width(bits) * math.prod(map(int, filter(None, d.split(",")))) for _, bits, d in arrays]
+  count = lambda dims: math.prod(map(int, filter(None, dims.split(","))))
+  return [-(-int(bits or 8) * count(dims) // 8) for _, bits, dims in arrays]
 
 
 def computations(hlo: str) -> dict[str, list[str]]:
@@ -81,7 +81,8 @@ def trip_count(line: str, bodies: dict[str, list[str]]) -> int:
 
 def group_size(line: str, num_devices: int) -> int:
   """Devices in a group, from any of the ways in which the text lists them."""
-  if named := re.search(r"replica_groups=mesh\[([^\]]*)\] \{([^}]*)\}", line):
+  # Devices in an order of their own stand between the two: mesh[...], device_ids=([4,4]T(1,0)) {...}.
+  if named := re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", line):
     sizes = {name: int(n) for name, n in re.findall(r"'([^']+)'=(\d+)", named[1])}
     return math.prod(sizes.get(name, 1) for name in re.findall(r"'([^']+)'", named[2]))
   if iota := re.search(r"replica_groups=\[\d+,(\d+)\]", line):
@@ -95,29 +96,28 @@ def collectives(hlo: str, num_devices: int) -> list[Collective]:
   """Every collective of a compiled program's text.
 
   One that the TPU's compiler has cut into pieces counts once. A reduce-scatter is written as an all-reduce
-  in a fusion of a name of its own.
+  in a fusion of a name of its own. Of the branches of a conditional the one counts that sends most.
   """
   bodies = computations(hlo)
-  found: dict[str, Collective] = {}
-  seen: set[tuple[str, int, bool]] = set()
 
-  def visit(name: str, times: int, in_loop: bool) -> None:
-    if (name, times, in_loop) in seen:
-      return
-    seen.add((name, times, in_loop))
+  @functools.cache
+  def visit(name: str, times: int, in_loop: bool) -> dict[str, Collective]:
+    found: dict[str, Collective] = {}
     for line in bodies.get(name, []):
       if row := parse(line, name, num_devices, times, in_loop):
-        key = piece_of(line, row)
-        if key not in found or found[key].times < times:
-          found[key] = row
+        found.setdefault(piece_of(line, row), row)
       loop = " while(" in line
       inside = times * trip_count(line, bodies) if loop else times
-      for names in CALLED.findall(line):
-        for called in re.findall(r"[\w.-]+", " ".join(names)):
-          visit(called, inside, in_loop or loop)
+      called = [visit(name, inside, in_loop or loop) for name in CALLED.findall(line)]
+      names = re.findall(r"[\w.-]+", " ".join(BRANCHES.findall(line)))
+      branches = [visit(name, times, in_loop) for name in names]
+      called.append(max(branches, key=lambda b: sum(c.sent for c in b.values()), default={}))
+      for key, row in (item for inner in called for item in inner.items()):
+        if key not in found or found[key].times < row.times:
+          found[key] = row
+    return found
 
-  visit("ENTRY", 1, False)
-  return [c for c in found.values() if c.group > 1]
+  return [c for c in visit("ENTRY", 1, False).values() if c.group > 1]
 
 
 def parse(
@@ -128,9 +128,12 @@ def parse(
   if not match:
     return None
   kind = "reduce-scatter" if computation.startswith("all-reduce-scatter") else match[2]
-  sizes = array_bytes(match[1])
-  size = max(sizes, default=0) if match[3] else sum(sizes)  # what starts lists its operands too
   group = group_size(line, num_devices)
+  size = sum(array_bytes(match[1]))
+  if match[3] and kind == "all-gather":  # what starts lists its operands too
+    size = size * group // (group + 1)
+  if match[3] and kind == "collective-permute":  # and two numbers of its own
+    size = sum(array_bytes(match[1].replace("u32[]", ""))) // 2
   if kind == "reduce-scatter" and kind == match[2]:
     size *= group
   shapes = ", ".join(re.findall(r"[a-z]+\d*\[[\d,]*\]", match[1]))
@@ -150,7 +153,10 @@ def piece_of(line: str, row: Collective) -> str:
 
 
 def matmul_flops(jaxpr: Any) -> int:
-  """Operations of all matrix products and convolutions, loops counted as often as they run."""
+  """Operations of all matrix products and convolutions, loops counted as often as they run.
+
+  Of the branches of a conditional the longest; a loop that stops by its values once.
+  """
   total = 0
   for eqn in jaxpr.eqns:
     if eqn.primitive.name == "dot_general":
@@ -160,9 +166,11 @@ def matmul_flops(jaxpr: Any) -> int:
     if eqn.primitive.name == "conv_general_dilated":
       total += convolution_flops(eqn)
     times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
-    if eqn.primitive.name == "shard_map":  # written for one device of its mesh
-      times = eqn.params["mesh"].size
-    total += sum(times * matmul_flops(sub) for sub in jaxprs_in_params(eqn.params))
+    if eqn.primitive.name == "shard_map":  # written for one device of the axes that it takes
+      sizes = eqn.params["mesh"].shape
+      times = math.prod(sizes[name] for name in eqn.params["newly_manual_axes"])
+    inner = [times * matmul_flops(sub) for sub in jaxprs_in_params(eqn.params)]
+    total += max(inner) if eqn.primitive.name == "cond" else sum(inner)
   return total
 
 

@@ -21,6 +21,8 @@ from latentjax import data, training
 from latentjax.training import TrainConfig, make_mesh
 from latentjax.training.program import abstract_program
 
+RING = 'metadata={op_name="jit(f)/ring"}'
+PIECE = 'backend_config={"async_collective_fusion_config":{"flag_start":"-1"}}'
 HLO = """
 %body.1 (p: bf16[8]) -> bf16[8] {
   %g.1 = bf16[8,4]{1,0:T(8,128)} all-gather(%p), channel_id=1, replica_groups=[2,4]<=[8], dimensions={0}
@@ -42,17 +44,34 @@ HLO = """
 %piece.2 (p: bf16[8]) -> bf16[8] {
   %g.3 = bf16[8,4]{1,0} all-gather(%p), channel_id=3, replica_groups={{0,1},{2,3}}, PIECE
 }
+%less (p: s4[4]) -> s4[4] {
+  %l.1 = s4[4] all-reduce(%p), channel_id=10, replica_groups=[4,2]<=[8], to_apply=%add
+}
+%more.1 (p: s4[4]) -> s4[4] {
+  %m.1 = s4[20] all-reduce(%p), channel_id=11, replica_groups=[4,2]<=[8], to_apply=%add
+}
+%more.2 (p: s4[4]) -> s4[4] {
+  %m.2 = s4[24] all-to-all(%p), channel_id=12, replica_groups=[4,2]<=[8]
+}
+%less.2 (p: s4[4]) -> s4[4] {
+  %l.2 = s4[4] all-reduce(%p), channel_id=13, replica_groups=[4,2]<=[8], to_apply=%add
+}
 ENTRY %main (p: bf16[8]) -> bf16[8] {
   %w = (s32[], bf16[8]) while(%t), condition=%cond.1, body=%body.1
   %a = bf16[8] fusion(%p), kind=kCustom, calls=%piece
   %b = bf16[8] fusion(%p), kind=kCustom, calls=%piece.2
-  %c = (bf16[4], bf16[8], u32[]) collective-permute-start(%p), channel_id=4, metadata={op_name="jit(f)/ring"}
+  %c = (bf16[8], bf16[8], u32[], u32[]) collective-permute-start(%p), channel_id=4, RING
   %d = bf16[8] collective-permute-done(%c)
   %e = f32[6] reduce-scatter(%p), channel_id=5, replica_groups=[4,2]<=[8], to_apply=%add
   %x = f32[6] all-reduce(%p), channel_id=6, replica_groups=[8,1]<=[8], to_apply=%add
   %y = (f32[2], /*index=1*/f32[4]) all-reduce(%p, %p), channel_id=5, replica_groups=[1,8]<=[8]
+  %z = f32[6] all-gather(%p), channel_id=7, replica_groups=mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'a'}
+  %aa = (f32[2], f32[5]) all-reduce-start(%p, %p), channel_id=8, replica_groups={}, to_apply=%add
+  %ab = ((s4[1], f32[1]), (s4[4], f32[4])) all-gather-start(%p, %p), channel_id=9, replica_groups=[2,4]<=[8]
+  %ac = s4[4] conditional(%t, %p, %p), true_computation=%less, false_computation=%more.1
+  %ad = s4[4] conditional(%t, %p, %p), branch_computations={%more.2, %less.2}
 }
-""".replace("PIECE", 'backend_config={"async_collective_fusion_config":{"flag_start":"-1"}}')
+""".replace("PIECE", PIECE).replace("RING", RING)
 
 
 def test_collectives_of_a_text():
@@ -69,6 +88,11 @@ def test_collectives_of_a_text():
     * 24
     * 7
     / 8,  # the channel of another, as shard_map does
+    ("all-gather", 24, 2, 1, False, ""): 12,  # of two in an order of their own
+    ("all-reduce", 28, 8, 1, False, ""): 2 * 28 * 7 / 8,  # what starts, two at once
+    ("all-gather", 18, 4, 1, False, ""): 18 * 3 / 4,
+    ("all-reduce", 10, 2, 1, False, ""): 10,  # of two branches the one that sends more
+    ("all-to-all", 12, 2, 1, False, ""): 6,
   }, "the last exchanges nothing: groups of one"
 
 
@@ -97,6 +121,12 @@ def test_operations_of_products_and_convolutions_in_loops():
   mesh = make_mesh(devices=jax.devices()[:4])
   local = jax.shard_map(jnp.dot, mesh=mesh, in_specs=(P("data"), P()), out_specs=P("data"))
   assert flops(local, jnp.zeros((8, 3)), jnp.zeros((3, 2))) == 2 * 8 * 3 * 2
+  # Over two of three axes: the compiler splits the rest.
+  specs = {"in_specs": (P("data"), P()), "out_specs": P("data"), "axis_names": {"data"}}
+  partly = jax.shard_map(jnp.dot, mesh=make_mesh(tensor=2), **specs)
+  assert flops(partly, jnp.zeros((8, 3)), jnp.zeros((3, 2))) == 2 * 8 * 3 * 2
+  either = lambda x: jax.lax.cond(x[0, 0] > 0, lambda x: x + 1, lambda x: x @ x.T @ x, x)
+  assert flops(either, jnp.zeros((3, 4))) == 2 * 2 * 3 * 4 * 3, "the longer of two"
 
 
 B, D = 24, 40
@@ -184,8 +214,8 @@ def test_simulated_devices_stand_in_for_gpus(capsys):
   assert chips.target("cpu:4").chip is None
   with pytest.raises(ValueError, match="wanted at most the 8 host devices"):
     chips.target("gpu:16")
-  assert pod.main([]) == 0 and pod.main(["no_experiment"]) == 2
-  assert "experiments.pod NAME" in capsys.readouterr().out
+  assert pod.main([]) == 0 and "experiments.pod NAME" in capsys.readouterr().out
+  assert pod.main(["vae_digit"]) == 2 and "'vae_digits'" in capsys.readouterr().err
 
 
 def test_large_replicated_arrays_are_named(replicated, split):
@@ -208,6 +238,17 @@ def test_arrays_of_batch_by_batch_are_named(replicated):
   plain = jax.make_jaxpr(lambda x: x @ x.T)(jnp.zeros((B + 1, D))).jaxpr
   assert findings.squares(plain, B, wanted.args[0], large=1) == []
   assert findings.squares(jaxpr, D, wanted.args[0], large=1) == [], "a batch like a layer"
+
+  def gathered(x):
+    return (x @ jax.lax.all_gather(x, "data", tiled=True).T).sum(1)
+
+  specs = {"in_specs": P("data"), "out_specs": P("data")}
+  for fn, named in ((gathered, 1), (lambda x: (x @ x.T).sum(1), 0)):
+    local = jax.shard_map(fn, mesh=make_mesh(), **specs)
+    jaxpr = jax.make_jaxpr(local)(jnp.zeros((B, D))).jaxpr
+    found = findings.squares(jaxpr, B, wanted.args[0], num_devices=8, large=4 * B * B // 8)
+    assert len(found) == named, "the rows of a device by those of all, and by themselves"
+    assert all("[3, 24]" in line for line in found)
 
 
 def test_gathers_in_the_wrong_place_are_named():
@@ -237,6 +278,8 @@ def test_missing_donation_is_named(replicated):
   (line,) = findings.not_donated(kept)
   assert line.startswith("not donated: 0.29 of 0.29 MiB")
   assert findings.findings(found, jaxpr, state, batch_size=B) == []
+  small = found._replace(outputs=found.donated + 2**14, params=0, opt_state=0)
+  assert findings.not_donated(small) == [], "metrics, each with the padding of a tile"
 
 
 def test_resident_data_is_indexed_on_the_devices():
@@ -329,7 +372,12 @@ def test_calls_of_train_are_noted(monkeypatch, tmp_path):
 
   assert rows() == {"judge": 64, "network": 8 * 128, "pairs": 8 * 64}, "8 rows of its own"
   assert rows("--tensor=2", batch_per_chip=6) == {"judge": 32, "network": 24, "pairs": 12}
-  assert rows("--batch_size=16") == {"judge": 8, "network": 16, "pairs": 8}
+  for flags in (["--batch_size=16"], ["--batch-size=16"], ["--batch_size", "16"]):
+    assert rows(*flags) == {"judge": 8, "network": 16, "pairs": 8}
+  assert rows("--tensor", "2") == {"judge": 32, "network": 512, "pairs": 256}
+  for wrong in ("0", "3", "16", "x"):
+    with pytest.raises(ValueError, match=f"tensor: got {wrong}, wanted a divisor of the 8 devices"):
+      rows(f"--tensor={wrong}")
   (call,) = pod.calls(pod.Config(), "fake", ["--tensor=2"], 8)
   assert (call.name, call.config.seeds) == ("network", 1)
   assert dict(call.program(jax.devices()).mesh.shape) == {"replica": 1, "data": 4, "tensor": 2}
