@@ -99,10 +99,11 @@ def run(module: ModuleType, name: str, flags: Sequence[str]) -> int:
   cache = os.environ.get("LATENTJAX_CACHE", "~/.cache/latentjax")
   jax.config.update("jax_compilation_cache_dir", str(Path(cache).expanduser() / "xla"))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-  if config.distributed or config.coordinator_address:
-    initialize_distributed(config.coordinator_address, config.num_processes, config.process_id)
+  addresses = (config.coordinator_address, config.num_processes, config.process_id)
   start = time.perf_counter()
   try:
+    if config.distributed or addresses != (None, None, None):
+      initialize_distributed(*addresses)
     outcome = module.run(config)
   except (ValueError, FileNotFoundError, CheckpointError, NonFiniteError, WorkdirError) as error:
     if os.environ.get("LATENTJAX_TRACEBACK"):

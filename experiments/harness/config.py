@@ -40,7 +40,7 @@ class Config(TrainConfig):
   dtype: Literal["float32", "bfloat16"] = "float32"
   """What the networks compute in; parameters stay float32."""
   distributed: bool = free(False)
-  """Join a multi-host run; without the next three, from the cluster's environment."""
+  """Join a multi-host run; what the next three leave out, from the cluster's environment."""
   coordinator_address: str | None = free(None)
   """host:port of process 0."""
   num_processes: int | None = free(None)

@@ -43,15 +43,24 @@ def initialize_distributed(
     process_id: which of them this one is.
     heartbeat_timeout_s: a process that was silent for so many seconds is taken for dead, and the others
       end with an error that names it.
+
+  Raises:
+    ValueError: if neither the arguments nor the environment of a cluster say all three.
   """
   # On CPU the processes talk through gloo; elsewhere the setting is not looked at.
   jax.config.update("jax_cpu_collectives_implementation", "gloo")
-  jax.distributed.initialize(
-    coordinator_address,
-    num_processes,
-    process_id,
-    heartbeat_timeout_seconds=heartbeat_timeout_s,
-  )
+  try:
+    jax.distributed.initialize(
+      coordinator_address,
+      num_processes,
+      process_id,
+      heartbeat_timeout_seconds=heartbeat_timeout_s,
+    )
+  except ValueError as error:
+    raise ValueError(
+      f"coordinator_address, num_processes, process_id: got {coordinator_address}, {num_processes}, "
+      f"{process_id}, wanted all three, or a cluster whose environment says the rest: {error}"
+    ) from error
 
 
 def make_mesh(

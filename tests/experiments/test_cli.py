@@ -129,6 +129,7 @@ def test_quick_run_cannot_be_recorded(capsys):
       ["--coordinator_address=10.0.0.1:1234", "--num_processes=4", "--process_id=3"],
       [("10.0.0.1:1234", 4, 3)],
     ),
+    (["--num_processes=4", "--process_id=0"], [(None, 4, 0)]),
   ],
 )
 def test_flags_of_several_processes(flags, joined, monkeypatch, tmp_path, capsys):
@@ -143,6 +144,15 @@ def test_flags_of_several_processes(flags, joined, monkeypatch, tmp_path, capsys
   monkeypatch.setattr(training, "initialize_distributed", lambda *args: found.append(args))
   assert cli.main(["vae_digits", f"--workdir={tmp_path}", *flags]) == 1
   assert found == joined and "error: enough" in capsys.readouterr().err
+
+
+def test_processes_that_nobody_can_join_are_an_error(repository, tmp_path):
+  """In a process of its own, where nothing has touched a device."""
+  flags = ["--quick", f"--workdir={tmp_path}", "--num_processes=2", "--process_id=0"]
+  result = run(repository, tmp_path, "vae_digits", *flags)
+  assert result.returncode == 1
+  wanted = "error: coordinator_address, num_processes, process_id: got None, 2, 0, wanted all three"
+  assert result.stderr.startswith(wanted), result.stderr
 
 
 @pytest.mark.parametrize("name", cli.available())
