@@ -30,7 +30,8 @@ class Cost(NamedTuple):
     donated: bytes of arguments that the results take over, with padding.
     temporaries: bytes of memory that the compiler sets aside, activations above all. What fits is kept in
       a TPU's faster memory and does not count.
-    flops: operations of matrix products and convolutions.
+    flops: operations of matrix products and convolutions, those that remat repeats with them; under `jit`
+      an even share, so that what the compiler lets every device repeat is not seen.
     accessed: bytes that go to and from memory, as the compiler counts them (loops once).
     collectives: every exchange.
     num_devices: of the program.
@@ -92,7 +93,7 @@ class Roofline(NamedTuple):
 
   @property
   def utilisation(self) -> float:
-    """Model-FLOPs utilisation: share of the chip's peak that the matrix products then reach."""
+    """Share of the chip's peak that the matrix products then reach: model-FLOPs utilisation, without remat."""
     return self.compute / self.seconds if self.seconds else 0.0
 
 
