@@ -93,7 +93,7 @@ class Roofline(NamedTuple):
 
   @property
   def utilisation(self) -> float:
-    """Share of the chip's peak that the matrix products then reach: model-FLOPs utilisation, without remat."""
+    """Share of the chip's peak that the matrix products then reach; with remat not model FLOPs alone."""
     return self.compute / self.seconds if self.seconds else 0.0
 
 
