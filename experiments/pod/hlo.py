@@ -166,12 +166,17 @@ def matmul_flops(jaxpr: Any) -> int:
     if eqn.primitive.name == "conv_general_dilated":
       total += convolution_flops(eqn)
     times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
-    if eqn.primitive.name == "shard_map":  # written for one device of the axes that it takes
-      sizes = eqn.params["mesh"].shape
-      times = math.prod(sizes[name] for name in eqn.params["newly_manual_axes"])
+    if eqn.primitive.name == "shard_map":
+      times = copies(eqn)
     inner = [times * matmul_flops(sub) for sub in jaxprs_in_params(eqn.params)]
     total += max(inner) if eqn.primitive.name == "cond" else sum(inner)
   return total
+
+
+def copies(eqn: Any) -> int:
+  """How many devices run what a `shard_map` says for one: those along the axes that it takes."""
+  sizes = eqn.params["mesh"].shape
+  return math.prod(sizes[name] for name in eqn.params["newly_manual_axes"])
 
 
 def convolution_flops(eqn: Any) -> int:

@@ -161,9 +161,7 @@ def _prepare(
 ) -> _Run:
   """Check everything, take the folder, restore or initialise; what is opened goes on the stack."""
   mesh = run_mesh(config)
-  train_step = make_step(
-    objective, optimizer, config, transform=transform, backend=jax.default_backend()
-  )
+  train_step = make_step(objective, optimizer, config, mesh, transform=transform)
   main = jax.process_index() == 0
   if main:
     stack.enter_context(workdir.lock(folder))

@@ -16,7 +16,7 @@ from latentjax import data
 from latentjax.training.call import make_call
 from latentjax.training.config import TrainConfig
 from latentjax.training.feed import check_batch_size, gather_rows
-from latentjax.training.mesh import Rules, batch_sharding, make_mesh, state_shardings
+from latentjax.training.mesh import Rules, batch_sharding, make_mesh, row_axes, state_shardings
 from latentjax.training.step import (
   Objective,
   TrainState,
@@ -58,11 +58,12 @@ def make_step(
   objective: Objective,
   optimizer: optax.GradientTransformation,
   config: TrainConfig,
+  mesh: Mesh,
   *,
   transform: Callable[[jax.Array, PyTree], PyTree] | None,
-  backend: str,
 ) -> TrainStep:
-  """The train step as a config describes it."""
+  """The train step as a config describes it, for a mesh."""
+  per_device = config.parallel == "pmap"
   return make_train_step(
     objective,
     optimizer,
@@ -72,7 +73,8 @@ def make_step(
     ema_decay=config.ema_decay,
     grad_norm=config.grad_norm,
     axis_name=config.axis_name,
-    unroll=backend == "cpu",
+    unroll=mesh.devices.flat[0].platform == "cpu",
+    rows_sharding=None if per_device else NamedSharding(mesh, P(row_axes(mesh))),
   )
 
 
@@ -129,8 +131,7 @@ def abstract_program(
     ValueError: if the config does not fit the devices.
   """
   mesh = run_mesh(config, devices)
-  platform = mesh.devices.flat[0].platform
-  step = make_step(objective, optimizer, config, transform=transform, backend=platform)
+  step = make_step(objective, optimizer, config, mesh, transform=transform)
   keys, init = initializer(init_fn, optimizer, config)
   state = jax.eval_shape(init, keys)
   shardings = state_shardings(state, mesh, rules=rules or config.sharding, stacked=config.stacked)

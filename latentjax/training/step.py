@@ -69,6 +69,7 @@ def make_train_step(
   grad_norm: bool = False,
   axis_name: str | None = None,
   unroll: bool = False,
+  rows_sharding: jax.sharding.Sharding | None = None,
 ) -> TrainStep:
   """Make `train_step(state, key, batch) -> (state, metrics)`, a pure function to be jitted by the caller.
 
@@ -91,6 +92,8 @@ def make_train_step(
       holds the local rows; None under `jit`, where it holds the global batch. (With its default type
       check, `shard_map` has summed the gradient of replicated parameters already.)
     unroll: write the micro-batches out instead of looping (convolutions on CPU need this).
+    rows_sharding: how an array (B,) of the batch's rows lies on the devices, under `jit`. What a transform
+      makes from its key alone is otherwise made in full on every device, and so is all that follows.
 
   Returns:
     The step. Its metrics are the objective's, plus `loss` (and `grad_norm`).
@@ -146,6 +149,8 @@ def make_train_step(
         f"accumulate: got {accumulate}, wanted a divisor of the {num_rows} rows of a batch"
       )
     rows = row_offset(num_rows, axis_name) + jnp.arange(num_rows)
+    if rows_sharding is not None:
+      rows = jax.lax.with_sharding_constraint(rows, rows_sharding)
     run = loss_and_grads if accumulate == 1 else accumulated
     grads, model_state, metrics = run(state.params, state.model_state, key, batch, rows)
     if axis_name is not None:

@@ -122,3 +122,22 @@ def test_rematerialised_steps_keep_less(remat):
     )
   ).count("= tanh ")
   assert tanhs("none") == 3 and tanhs(remat) == 6
+
+
+@pytest.mark.parametrize("fields", [{}, {"seeds": 2}, {"accumulate": 2}, {"sharding": "fsdp"}])
+def test_rows_drawn_by_the_transform_are_split(fields):
+  """Every device makes and takes its own rows, also of data that is made from keys alone."""
+
+  def operations(num_devices):
+    program = abstract_program(
+      objective,
+      lambda key: (PARAMS, ()),
+      OPTIMIZER,
+      ROWS,
+      TrainConfig(batch_size=B, **fields),
+      transform=lambda key, example: {"x": jax.random.normal(key, (D,))},
+      devices=jax.devices()[:num_devices],
+    )
+    return program.call.lower(*program.args).compile().cost_analysis()["flops"]
+
+  assert operations(8) < operations(1) / 4
