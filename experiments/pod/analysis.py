@@ -239,7 +239,7 @@ def show(found: Cost, chip: Chip | None, kept: int | None = None) -> str:
     parts = ", ".join(f"{name} {1e6 * value:.1f}" for name, value in least._asdict().items())
     rows.append(("roofline", f"{1e6 * least.seconds:12,.1f} us: {parts}"))
     rows.append(
-      ("utilisation", f"{100 * least.utilisation:12.1f} % of the peak, {least.bound} bound")
+      ("utilisation", f"{100 * least.utilisation:12.1f} % of the peak at most, {least.bound} bound")
     )
   lines = [f"{name:16}{value}" for name, value in rows]
   lines += ["", f"{len(found.collectives)} collectives, largest first:"]
