@@ -127,16 +127,18 @@ def test_skips_what_is_no_image(root):
   os.mkfifo(root / "cat" / "pipe.png")  # who opens it waits for a writer
   (root / "cat" / ".DS_Store").write_bytes(b"hidden files are not mentioned")
   bomb(root / "dog" / "bomb.png")
+  # One that decodes, and that Pillow itself would only warn of: 90 million pixels in 11 kB.
+  Image.new("1", (9500, 9500)).save(root / "dog" / "large.png")
   write(root / "dog" / "float.tif", colour(1)).unlink()
   Image.fromarray(np.zeros((6, 8), np.float32)).save(root / "dog" / "float.tif")
-  with pytest.warns(UserWarning, match=r"skipped 10 files that are no readable images: ") as caught:
+  with pytest.warns(UserWarning, match=r"skipped 11 files that are no readable images: ") as caught:
     pets = data.load(root)
   (message,) = [str(w.message) for w in caught if "skipped" in str(w.message)]
   assert message.endswith(
     "cat/broken.png, cat/cut.jpg, cat/empty.jpg, cat/gone.png, cat/notes.txt, ..."
   )
   assert pets.num_examples == 3
-  with pytest.warns(UserWarning, match="skipped 10 files"):  # again, from what is remembered
+  with pytest.warns(UserWarning, match="skipped 11 files"):  # again, from what is remembered
     assert data.load(root, memory_limit=0).num_examples == 3
 
 
