@@ -4,8 +4,9 @@ Ours is what `training.train` does: fingerprints, Orbax in the background, names
 is written; the loop waits for the copy alone. Beside it `torch.save` and `torch.load` of as many numbers;
 both use one file system.
 Command: python -m experiments.bench checkpoint_speed --torch_python=PYTHON
-Goal: blocked at most 1 / 1.5 of the peer's time; the time of reading is shown without a goal, since ours
-compares what it read with the fingerprints.
+Goal: blocked at most 1 / 1.5 of the peer's time. That of reading has none and varies much, 0.16 to 0.31 s
+against 0.11 to 0.27: of 0.29 s Orbax takes 0.21, which decompresses and builds sharded arrays for any number
+of processes, and the fingerprints, which the peer has not, 0.06.
 Time: one minute on two CPU cores.
 """
 

@@ -8,6 +8,9 @@ processes of their own after the rest, since they take seconds to half a minute.
 Expected: faster than both and every peer; at least half of the product's rate (a plain blockwise form reaches
 0.4); the search within 16 MiB, also of a codebook of 262,144, and forward and backward within 64, where the
 distances take 2 GiB.
+Note: with jaxlib 0.10 forward and backward take 64.25 MiB, as plain JAX in blocks does: four arrays of 16 MiB
+(codes, their differences, two of squares) and the indices. The squares are those of sums over the last axis,
+which this version writes out before it adds them up.
 Command: python -m experiments.bench quantize_speed --torch_python=PYTHON
 Time: two minutes on two quiet cores; two more with the peers.
 """

@@ -31,6 +31,7 @@ class Cost(NamedTuple):
     temporaries: bytes of memory that the compiler sets aside, activations above all. What fits is kept in
       a TPU's faster memory and does not count.
     flops: operations of matrix products and convolutions.
+    counted: operations of a device, of whatever kind, as the compiler counts them (loops once).
     accessed: bytes that go to and from memory, as the compiler counts them (loops once).
     collectives: every exchange.
     num_devices: of the program.
@@ -46,6 +47,7 @@ class Cost(NamedTuple):
   donated: int
   temporaries: int
   flops: float
+  counted: float
   accessed: float
   collectives: list[Collective]
   num_devices: int
@@ -143,6 +145,7 @@ def cost(
     donated=memory.alias_size_in_bytes,
     temporaries=memory.temp_size_in_bytes,
     flops=matmul_flops(jaxpr) / num_devices,
+    counted=counted.get("flops", 0.0),
     accessed=counted.get("bytes accessed", 0.0),
     collectives=collectives(compiled.as_text(), num_devices),
     num_devices=num_devices,

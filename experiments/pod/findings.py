@@ -10,10 +10,13 @@ import jax
 from jax.extend.core import jaxprs_in_params
 
 from experiments.pod.analysis import MIB, Cost
-from experiments.pod.hlo import Collective
+from experiments.pod.hlo import Collective, matmul_flops
 
 PyTree = Any
 LARGE = 64 * MIB
+# Operations for a random word or key; for a parameter in an optimiser, which every device may update in full.
+RANDOM, UPDATE = 100, 40
+RANDOM_PRIMITIVES = ("random_bits", "random_fold_in", "random_split", "threefry2x32")
 
 
 def findings(
@@ -33,6 +36,7 @@ def findings(
     *squares(jaxpr, batch_size, state, num_devices=found.num_devices, large=large),
     *misplaced_gathers(found.collectives, state, batch_size, large=large),
     *not_donated(found),
+    *repeated(found, jaxpr),
   ]
 
 
@@ -114,3 +118,31 @@ def not_donated(found: Cost) -> list[str]:
   return [
     f"not donated: {missing / MIB:.2f} of {found.outputs / MIB:.2f} MiB of results are new memory"
   ]
+
+
+def repeated(found: Cost, jaxpr: Any) -> list[str]:
+  """Work that devices do once more, each the same, instead of sharing it: rows drawn from one key, say."""
+  share = (matmul_flops(jaxpr) + other_operations(jaxpr)) / found.num_devices
+  if found.num_devices == 1 or found.counted <= 2 * share + UPDATE * found.params / 4:
+    return []
+  return [
+    f"repeated work: {found.counted / 1e6:.3g} million operations on every device, where a share of"
+    f" the program's is {share / 1e6:.3g}"
+  ]
+
+
+def other_operations(jaxpr: Any) -> int:
+  """Rather more than what there is besides matrix products: every element that goes in or comes out.
+
+  Loops are counted once, as the compiler does.
+  """
+  total = 0
+  for eqn in jaxpr.eqns:
+    times = eqn.params["mesh"].size if eqn.primitive.name == "shard_map" else 1
+    inner = list(jaxprs_in_params(eqn.params))
+    total += times * sum(map(other_operations, inner))
+    if not inner and eqn.primitive.name not in ("dot_general", "conv_general_dilated"):
+      arrays = [v.aval for v in (*eqn.invars, *eqn.outvars) if hasattr(v.aval, "shape")]
+      size = max((math.prod(array.shape) for array in arrays), default=0)
+      total += size * (RANDOM if eqn.primitive.name in RANDOM_PRIMITIVES else 1)
+  return total

@@ -18,7 +18,6 @@ DRAWN = ("wasserstein_dependency",)
 EVERYWHERE = "draws its rows in the objective, every chip all of them: made for one chip"
 WHY = {
   ("latent_consistency", False): "optimal transport of all rows, on every chip: see that in groups",
-  ("disentanglement_study", True): EVERYWHERE,
   ("mi_staircase", False): EVERYWHERE,
   ("wae_rates", True): "every latent meets every draw of the prior, which are gathered",
 }

@@ -166,7 +166,7 @@ def test_activations_are_those_of_the_rows_of_a_device():
 
 
 def test_roofline():
-  found = analysis.Cost(*[0] * 8, flops=200.0, accessed=10.0, collectives=[], num_devices=2,
+  found = analysis.Cost(*[0] * 8, flops=200.0, counted=0.0, accessed=10.0, collectives=[], num_devices=2,
                         compile_seconds=0.0)  # fmt: skip
   least = analysis.roofline(found, chips.Chip(1.0, 100.0, 2.0, 1.0))
   assert least == (2.0, 5.0, 0.0) and least.seconds == 5.0
@@ -333,3 +333,20 @@ def test_calls_of_train_are_noted(monkeypatch, tmp_path):
   (call,) = pod.calls(pod.Config(), "fake", ["--tensor=2"], 8)
   assert (call.name, call.config.seeds) == ("network", 1)
   assert dict(call.program(jax.devices()).mesh.shape) == {"replica": 1, "data": 4, "tensor": 2}
+
+
+def test_work_that_devices_repeat_is_named(replicated, split):
+  """Rows that an objective draws from its key alone are drawn and taken by every device."""
+  for _, found, jaxpr, _ in (replicated, split):
+    assert findings.repeated(found, jaxpr) == []
+
+  def drawing(params, model_state, key, batch):
+    x = jax.random.normal(key, (B, D))
+    return jnp.mean(jnp.tanh(x @ params["w"]) ** 2), (model_state, {})
+
+  config = TrainConfig(batch_size=B)
+  init = lambda key: ({"w": jnp.zeros((D, 16 * D))}, ())
+  wanted = abstract_program(drawing, init, optax.sgd(1e-3), ROWS, config)
+  found, jaxpr, _ = analysis.program_cost(wanted, "cpu")
+  (line,) = findings.repeated(found, jaxpr)
+  assert line.startswith("repeated work: ")
