@@ -71,7 +71,14 @@ def take_the_arrays_of_another(step_folder):
   shutil.copytree(step_folder.with_name("30") / "state", step_folder / "state")
 
 
-DAMAGES = [flip_bits, truncate, lose_the_arrays, take_the_arrays_of_another, spoil_the_json, empty_it]
+DAMAGES = [
+  flip_bits,
+  truncate,
+  lose_the_arrays,
+  take_the_arrays_of_another,
+  spoil_the_json,
+  empty_it,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)
