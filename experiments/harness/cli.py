@@ -105,17 +105,17 @@ def run(module: ModuleType, name: str, flags: Sequence[str]) -> int:
     if config.distributed or addresses != (None, None, None):
       initialize_distributed(*addresses)
     outcome = module.run(config)
-  except (ValueError, FileNotFoundError, CheckpointError, NonFiniteError, WorkdirError) as error:
+    if jax.process_index() > 0:
+      return 0
+    print("\n" + claims.show(outcome.claims, judged=not config.quick))
+    print(json.dumps(outcome.details, indent=2))
+    result = describe(module, name, config, outcome, time.perf_counter() - start)
+    save(result, config, name)
+  except (ValueError, OSError, CheckpointError, NonFiniteError, WorkdirError) as error:
     if os.environ.get("LATENTJAX_TRACEBACK"):
       raise
     print(f"error: {error}", file=sys.stderr)
     return 1
-  if jax.process_index() > 0:
-    return 0
-  print("\n" + claims.show(outcome.claims, judged=not config.quick))
-  print(json.dumps(outcome.details, indent=2))
-  result = describe(module, name, config, outcome, time.perf_counter() - start)
-  save(result, config, name)
   print(
     f"\nwritten to {config.workdir}: "
     + ", ".join(sorted(p.name for p in config.workdir.iterdir() if p.name[0] != "."))

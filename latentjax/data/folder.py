@@ -87,19 +87,26 @@ def open_folder(
 def _list_files(root: Path) -> dict[str, tuple[int, int]]:
   """Relative path -> (size, mtime) of every file down to the third level, hidden ones aside.
 
-  (-1, 0) for what there is no file behind: a link that leads nowhere, a pipe, which would block who reads it.
+  (-1, 0) for what there is no file behind: a link that leads nowhere or to itself, a pipe, which would block
+  who reads it.
   """
   files: dict[str, tuple[int, int]] = {}
+
+  def is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+      return entry.is_dir()
+    except OSError:  # a link to itself
+      return False
 
   def walk(directory: Path, depth: int) -> None:
     for entry in os.scandir(directory):
       if entry.name.startswith("."):
         continue
-      if entry.is_dir():
+      if is_directory(entry):
         if depth == 3:
           raise ValueError(f"{entry.path} lies too deep for a folder of images; wanted {_LAYOUT}")
         walk(Path(entry.path), depth + 1)
-      elif entry.is_file():
+      elif os.path.isfile(entry):
         stat = entry.stat()
         files[os.path.relpath(entry.path, root)] = (stat.st_size, stat.st_mtime_ns)
       else:
@@ -116,9 +123,11 @@ def _check_all(root: Path, files: dict[str, tuple[int, int]]) -> dict[str, Heade
   key = _digest([DECODER_VERSION, os.path.abspath(root), list(files.items())])
   index = cache_root() / f"index-{key}.json"
   try:
-    return {path: Header(*header) for path, header in json.loads(index.read_text()).items()}
-  except (OSError, ValueError, TypeError):
-    pass
+    digest, remembered = json.loads(index.read_text())
+    if digest == _digest(remembered):
+      return {path: Header(*header) for path, header in remembered.items()}
+  except (OSError, ValueError, TypeError, RecursionError):
+    pass  # absent, or not what was written
 
   def check(path: str) -> Header | None:
     try:
@@ -132,7 +141,7 @@ def _check_all(root: Path, files: dict[str, tuple[int, int]]) -> dict[str, Heade
   with ThreadPoolExecutor(_THREADS) as pool:
     checked = tqdm(pool.map(check, images), "checking images", len(images), delay=2.0, leave=False)
     headers = {path: header for path, header in zip(images, checked) if header is not None}
-  _write_text(index, json.dumps(headers))
+  _write_text(index, json.dumps([_digest(headers), headers]))
   return headers
 
 

@@ -75,6 +75,21 @@ def fingerprints(state: PyTree) -> jax.Array:
   return jnp.stack([one(x) for x in jax.tree.leaves(state)])
 
 
+def check_path(folder: Path) -> None:
+  """Refuse a folder whose checkpoints could be written and not read.
+
+  Orbax looks for the files of a checkpoint by a pattern that begins with the folder's path.
+
+  Raises:
+    CheckpointError: if the path, made absolute, has a character that means something in a pattern.
+  """
+  if found := set("*?[\\") & set(str(folder.absolute())):
+    raise CheckpointError(
+      f"checkpoints under {folder.absolute()} could not be read again because of {sorted(found)} in "
+      "that path; take another workdir"
+    )
+
+
 def open_checkpoints(directory: Path, *, keep: int) -> ocp.CheckpointManager:
   """Open a directory of checkpoints for asynchronous writing; the newest `keep` are kept.
 
@@ -88,7 +103,10 @@ def open_checkpoints(directory: Path, *, keep: int) -> ocp.CheckpointManager:
   """
   if keep < 1:
     raise ValueError(f"keep: got {keep}, wanted at least 1 checkpoint")
-  directory.mkdir(parents=True, exist_ok=True)
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise CheckpointError(f"{directory} cannot be made ({error.strerror})") from error
   if jax.process_index() == 0:
     for half in sorted(directory.glob(f"*{_TEMPORARY}*")):
       logger.warning("half-written checkpoint %s ignored: the run was killed while saving it", half)
@@ -150,7 +168,8 @@ def _writing(manager: ocp.CheckpointManager) -> Iterator[None]:
   try:
     yield
   except (OSError, ValueError) as error:
-    steps = [int(p.name) for p in Path(manager.directory).iterdir() if p.name.isdecimal()]
+    there = Path(manager.directory)
+    steps = [int(p.name) for p in there.glob("*") if p.name.isdecimal() and p.is_dir()]
     last = f"step {max(steps)} is the last one there" if steps else "there is none yet"
     raise CheckpointError(
       f"a checkpoint could not be written to {manager.directory} ({_first_line(error)}); {last}. "

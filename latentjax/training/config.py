@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from latentjax.training.mesh import DATA_AXIS
 
@@ -61,6 +61,7 @@ class TrainConfig:
   """Keep the data on the device; None: where it fits."""
 
   def __post_init__(self) -> None:
+    self._check_types()
     for name in (
       "steps",
       "batch_size",
@@ -84,6 +85,20 @@ class TrainConfig:
       raise ValueError(
         f"shards: got {self.shards} without sharding='fsdp' or 'optimizer', wanted None"
       )
+    if not 0 <= self.seed <= 2**63 - self.seeds:
+      raise ValueError(f"seed: got {self.seed}, wanted all seeds in [0, 2**63)")
+    if self.num_workers < 0:
+      raise ValueError(f"num_workers: got {self.num_workers}, wanted at least 0")
+
+  def _check_types(self) -> None:
+    """Whole numbers and choices are what their annotations say; a script is not checked by anyone else."""
+    for name, kind in get_type_hints(TrainConfig).items():
+      value, kinds = getattr(self, name), get_args(kind) or (kind,)
+      if get_origin(kind) is Literal:
+        if value not in kinds:
+          raise ValueError(f"{name}: got {value!r}, wanted one of {', '.join(kinds)}")
+      elif int in kinds and type(value) not in kinds:
+        raise ValueError(f"{name}: got {value!r}, wanted a whole number")
 
   @property
   def axis_name(self) -> str | None:

@@ -107,8 +107,9 @@ def train(
     ValueError: if the config does not fit the devices or the data.
     WorkdirError: if the folder belongs to another run or is in use, nothing is changed then; or if it
       cannot be written.
-    CheckpointError: if there are checkpoints and none can be read, nothing is changed then; or if one
-      cannot be written, because the disk is full, say.
+    CheckpointError: if there are checkpoints and none can be read, or the folder's path is one from
+      which none could be, nothing is changed then; or if one cannot be written, because the disk is
+      full, say.
     NonFiniteError: naming the step, the metric and the last good checkpoint.
     Preempted: after SIGTERM, once the state is saved.
   """
@@ -162,6 +163,7 @@ def _prepare(
   """Check everything, take the folder, restore or initialise; what is opened goes on the stack."""
   mesh = run_mesh(config)
   train_step = make_step(objective, optimizer, config, mesh, transform=transform)
+  checkpoint.check_path(folder)
   main = jax.process_index() == 0
   if main:
     stack.enter_context(workdir.lock(folder))

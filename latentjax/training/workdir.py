@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +25,8 @@ def _writing(workdir: Path) -> Iterator[None]:
     yield
   except OSError as error:
     raise WorkdirError(
-      f"workdir {workdir} cannot be written ({error.strerror}: {error.filename or 'metrics.jsonl'}). "
+      f"workdir {workdir} cannot be written ({error.strerror or error}: "
+      f"{error.filename or 'metrics.jsonl'}). "
       "Make room, or take another --workdir"
     ) from error
 
@@ -47,7 +49,7 @@ def lock(workdir: Path) -> IO[str]:
   """Make the folder, and hold it until the returned file is closed or the process ends, however it ends.
 
   Raises:
-    WorkdirError: if a running process holds it, or it cannot be written.
+    WorkdirError: if a running process holds it, or it cannot be locked or written.
   """
   with _writing(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
@@ -57,8 +59,12 @@ def lock(workdir: Path) -> IO[str]:
   except BlockingIOError:
     handle.close()
     raise WorkdirError(f"workdir {workdir}: another run is using it right now") from None
+  except OSError as error:  # a file system without locks
+    handle.close()
+    raise WorkdirError(f"workdir {workdir} cannot be locked ({error.strerror})") from error
   for left_over in workdir.glob(".*.tmp"):  # of a process killed while writing
-    left_over.unlink(missing_ok=True)
+    with suppress(OSError):
+      left_over.unlink(missing_ok=True)
   return handle
 
 
@@ -71,13 +77,14 @@ def claim(workdir: Path, config: Mapping[str, Any], about: Mapping[str, Any]) ->
     about: further facts to keep in `config.json` (versions, flags without influence on the result).
 
   Raises:
-    WorkdirError: if the folder belongs to a run with another config (the difference is shown), or
-      holds checkpoints of nobody knows what. Nothing is changed then.
+    WorkdirError: if the folder belongs to a run with another config (the difference is shown), holds
+      checkpoints of nobody knows what, or a config that cannot be read. Nothing is changed then.
   """
   path = workdir / "config.json"
   wanted = json.loads(json.dumps(config))  # tuples become lists, as they will be when read back
-  if not path.exists():
-    if (workdir / "checkpoints").exists() and any((workdir / "checkpoints").iterdir()):
+  text = _read(path)
+  if text is None:
+    if (workdir / "checkpoints").is_dir() and any((workdir / "checkpoints").iterdir()):
       raise WorkdirError(
         f"workdir {workdir}: it holds checkpoints but no config.json; take another"
       )
@@ -88,8 +95,10 @@ def claim(workdir: Path, config: Mapping[str, Any], about: Mapping[str, Any]) ->
       )
     return
   try:
-    found = json.loads(path.read_text())["config"]
-  except (ValueError, KeyError, TypeError) as error:
+    found = json.loads(text)["config"]
+    if not isinstance(found, dict):
+      raise ValueError(f"its config is {found!r:.40}, no object")
+  except (ValueError, KeyError, TypeError, RecursionError) as error:
     raise WorkdirError(f"workdir {workdir}: its config.json cannot be read ({error})") from None
   absent = object()
   different = [
@@ -139,15 +148,25 @@ class MetricsLog:
       self._file = None
 
 
+def _read(path: Path) -> bytes | None:
+  """A file of the folder, None where there is none; what is no file (a pipe would block) is an error."""
+  try:
+    if path.exists() and not path.is_file():
+      raise OSError(errno.EINVAL, "no regular file")
+    return path.read_bytes() if path.exists() else None
+  except OSError as error:
+    raise WorkdirError(f"{path} is in the way: it cannot be read ({error.strerror})") from error
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
   """Lines of a metrics log; a last line cut off by a kill is left out, a damaged one reported."""
   lines: list[dict[str, Any]] = []
-  texts = path.read_bytes().splitlines() if path.exists() else []
+  texts = (_read(path) or b"").splitlines()
   for number, text in enumerate(texts, 1):
     try:
       line = json.loads(text)
       lines.append({"step": int(line["step"]), **line})
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
       if number < len(texts):
         logger.warning("%s: line %d is damaged and left out", path, number)
   return lines

@@ -123,19 +123,22 @@ def test_skips_what_is_no_image(root):
   (root / "cat" / "script.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
   (root / "cat" / "empty.jpg").write_bytes(b"")
   (root / "cat" / "gone.png").symlink_to(root / "nowhere.png")
+  (root / "dog" / "loop.png").symlink_to(root / "dog" / "loop.png")
   os.mkfifo(root / "cat" / "pipe.png")  # who opens it waits for a writer
   (root / "cat" / ".DS_Store").write_bytes(b"hidden files are not mentioned")
   bomb(root / "dog" / "bomb.png")
+  # One that decodes, and that Pillow itself would only warn of: 90 million pixels in 11 kB.
+  Image.new("1", (9500, 9500)).save(root / "dog" / "large.png")
   write(root / "dog" / "float.tif", colour(1)).unlink()
   Image.fromarray(np.zeros((6, 8), np.float32)).save(root / "dog" / "float.tif")
-  with pytest.warns(UserWarning, match=r"skipped 9 files that are no readable images: ") as caught:
+  with pytest.warns(UserWarning, match=r"skipped 11 files that are no readable images: ") as caught:
     pets = data.load(root)
   (message,) = [str(w.message) for w in caught if "skipped" in str(w.message)]
   assert message.endswith(
     "cat/broken.png, cat/cut.jpg, cat/empty.jpg, cat/gone.png, cat/notes.txt, ..."
   )
   assert pets.num_examples == 3
-  with pytest.warns(UserWarning, match="skipped 9 files"):  # again, from what is remembered
+  with pytest.warns(UserWarning, match="skipped 11 files"):  # again, from what is remembered
     assert data.load(root, memory_limit=0).num_examples == 3
 
 
@@ -165,6 +168,17 @@ def test_a_change_is_noticed(root):
   after = data.load(root)
   assert after.num_examples == 4
   assert after.fingerprint != before.fingerprint
+
+
+@pytest.mark.parametrize("spoiled", ["[]", "null", "{}", "[" * 100_000, "another file"])
+def test_what_is_remembered_of_the_files_is_not_trusted(spoiled, root, tmp_path, monkeypatch):
+  monkeypatch.setenv("LATENTJAX_CACHE", str(tmp_path / "remembered"))
+  assert data.load(root, memory_limit=0).num_examples == 3
+  (index,) = (tmp_path / "remembered").glob("index-*.json")
+  whole = index.read_text()
+  index.write_text(whole.replace("cat/1.png", "cat/3.png") if " " in spoiled else spoiled)
+  assert data.load(root, memory_limit=0).num_examples == 3
+  assert index.read_text() == whole
 
 
 def test_a_copy_elsewhere_is_the_same_data(root, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from experiments.harness import cli
+from experiments.harness.claims import Claim, Outcome
 
 # Several commands in one process: most of its time are its imports.
 RUN_ALL = """
@@ -153,6 +155,23 @@ def test_processes_that_nobody_can_join_are_an_error(repository, tmp_path):
   assert result.returncode == 1
   wanted = "error: coordinator_address, num_processes, process_id: got None, 2, 0, wanted all three"
   assert result.stderr.startswith(wanted), result.stderr
+
+
+def test_a_result_that_cannot_be_written_is_an_error_of_one_line(monkeypatch, tmp_path, capsys):
+  from experiments import vae_digits
+
+  claim = Claim("half", 0.5, [0.5], "nowhere")
+  monkeypatch.setattr(vae_digits, "run", lambda config: Outcome([claim], {}))
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # as on a full disk
+  try:
+    status = cli.main(["vae_digits", f"--workdir={tmp_path}"])
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  assert status == 1 and not list(tmp_path.iterdir())
+  assert capsys.readouterr().err.startswith("error: [Errno 27] File too large")
+  assert cli.main(["vae_digits", f"--workdir={tmp_path}"]) == 0
+  assert json.loads((tmp_path / "result.json").read_text())["claims"][0]["holds"]
 
 
 @pytest.mark.parametrize("name", cli.available())

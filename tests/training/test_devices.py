@@ -1,6 +1,7 @@
 """One run, on however many devices and processes, gives the same losses to float rounding."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,6 +46,18 @@ def test_devices(flags, folder, one_device):
   name = "-".join(map(str, flags.values()))
   runs.run(folder / name, **BASE | flags)
   check_same(runs.logged(folder / name), one_device)
+
+
+def test_a_run_per_device_goes_on_on_other_devices(folder, one_device):
+  """Four devices lose all after the first checkpoint, two go on from it, and eight find what these left."""
+  name, flags = folder / "elastic", {**BASE, "parallel": "pmap"}
+  runs.run(name, devices=4, **flags)
+  shutil.rmtree(name / "checkpoints" / "60")
+  on_two = runs.run(name, devices=2, **flags)
+  assert on_two["steps_run"] == 30
+  check_same(runs.logged(name), one_device)
+  on_eight = runs.run(name, devices=8, **flags)
+  assert on_eight == {"steps_run": 0, "fingerprints": on_two["fingerprints"]}
 
 
 def test_two_processes_are_one_with_four_devices(folder, one_device):

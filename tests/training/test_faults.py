@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 
 import jax
@@ -64,7 +65,20 @@ def empty_it(step_folder):
       path.write_bytes(b"")
 
 
-DAMAGES = [flip_bits, truncate, lose_the_arrays, spoil_the_json, empty_it]
+def take_the_arrays_of_another(step_folder):
+  """Whole, by every checksum that the file format has: only the fingerprints tell."""
+  shutil.rmtree(step_folder / "state")
+  shutil.copytree(step_folder.with_name("30") / "state", step_folder / "state")
+
+
+DAMAGES = [
+  flip_bits,
+  truncate,
+  lose_the_arrays,
+  take_the_arrays_of_another,
+  spoil_the_json,
+  empty_it,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda f: f.__name__)
@@ -144,6 +158,43 @@ def test_unreadable_config_is_refused(finished, tmp_path):
     problem.run(folder)
 
 
+@pytest.mark.parametrize("text", ['{"config": [1]}', '{"config": null}', "[" * 100_000])
+def test_config_of_another_kind_is_refused(text, tmp_path):
+  (tmp_path / "config.json").write_text(text)
+  with pytest.raises(training.WorkdirError, match=r"config\.json cannot be read"):
+    workdir.claim(tmp_path, {"steps": 1}, {})
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["directory", "pipe"])
+def test_what_stands_in_the_way_of_a_file_is_named(name, make, tmp_path):
+  make(tmp_path / name)  # who opened a pipe would wait for ever
+  with pytest.raises(training.WorkdirError, match=rf"{name} is in the way.*no regular file"):
+    problem.run(tmp_path)
+
+
+def test_what_stands_in_the_way_of_the_checkpoints_is_named(tmp_path):
+  (tmp_path / "checkpoints").write_text("")
+  with pytest.raises(training.CheckpointError, match=r"checkpoints cannot be made \(File exists"):
+    problem.run(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["lr[1e-3]", "a*", "a?", "back\\slash"])
+def test_a_folder_that_orbax_could_not_read_again_is_refused(name, tmp_path):
+  """It writes there, and finds nothing when it reads: its search takes the path for a pattern."""
+  with pytest.raises(training.CheckpointError, match="could not be read again because of"):
+    problem.run(tmp_path / name)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_blanks_and_letters_of_the_world_goes_on(tmp_path):
+  folder = tmp_path / "a b%20 #1 {ü} 日本\n'\""
+  first = problem.run(folder, steps=20)
+  again = problem.run(folder, steps=20)
+  assert again.steps_run == 0
+  np.testing.assert_array_equal(*map(checkpoint.fingerprints, (first.state, again.state)))
+
+
 def test_workdir_in_use_is_refused(tmp_path):
   with (
     workdir.lock(tmp_path),
@@ -205,6 +256,13 @@ _gradient_only.defvjp(
     ({"batch_size": 16, "accumulate": 3}, "wanted a positive multiple of 24"),
     ({"fused_steps": 0}, "fused_steps: got 0"),
     ({"ema_decay": 1.5}, r"ema_decay: got 1\.5"),
+    ({"steps": float("nan")}, "steps: got nan, wanted a whole number"),
+    ({"steps": True}, "steps: got True, wanted a whole number"),
+    ({"checkpoint_every": 2.5}, r"checkpoint_every: got 2\.5, wanted a whole number"),
+    ({"fused_steps": "5"}, "fused_steps: got '5', wanted a whole number"),
+    ({"parallel": "xla"}, "parallel: got 'xla', wanted one of jit, pmap"),
+    ({"seed": 2**63 - 1, "seeds": 2}, "seed: got 9223372036854775807, wanted all seeds"),
+    ({"num_workers": -1}, "num_workers: got -1, wanted at least 0"),
     (
       {"parallel": "pmap", "sharding": "fsdp"},
       "sharding: got 'fsdp' and tensor=1 with parallel='pmap'",

@@ -104,24 +104,31 @@ def test_sharded_parameters_train_as_replicated_ones(tmp_path):
   np.testing.assert_array_equal(again.state.params["w"], split.state.params["w"])
 
 
-@pytest.mark.parametrize("first", ["jit", "pmap", "fsdp", "optimizer"])
+WAYS = {  # and over how many devices parameters and moments are split
+  "jit": ({}, [1, 1]),
+  "pmap": ({"parallel": "pmap"}, [1, 1]),
+  "fsdp": ({"sharding": "fsdp"}, [8, 8]),
+  "optimizer": ({"sharding": "optimizer"}, [1, 8]),
+  "optimizer and tensor": ({"sharding": "optimizer", "tensor": 2}, [2, 8]),
+}
+
+
+@pytest.mark.parametrize("first", WAYS)
 def test_a_run_is_taken_up_in_any_other_way(first, tmp_path):
   """A finished run, started again per device, as one program, or split: the same bits, where they belong."""
-  init = lambda key: ({"w": jax.random.normal(key, (128, 136))}, ())
+  init = lambda key: ({"kernel": jax.random.normal(key, (128, 136))}, ())
 
   def objective(params, model_state, key, batch):
-    found = batch["x"] @ jnp.mean(params["w"][: problem.DIM], axis=1)
+    found = batch["x"] @ jnp.mean(params["kernel"][: problem.DIM], axis=1)
     return jnp.mean((found - batch["y"]) ** 2), (model_state, {})
 
   def go(way):
-    fields = {"parallel": way} if way in ("jit", "pmap") else {"sharding": way}
-    return problem.run(tmp_path, objective=objective, init=init, **fields)
+    return problem.run(tmp_path, objective=objective, init=init, **WAYS[way][0])
 
   expected = [np.asarray(x).tobytes() for x in jax.tree.leaves(go(first).state)]
-  for way in ("jit", "pmap", "fsdp", "optimizer"):
+  for way, (_, parts) in WAYS.items():
     again = go(way)
     assert again.steps_run == 0
     assert [np.asarray(x).tobytes() for x in jax.tree.leaves(again.state)] == expected, way
-    arrays = again.state.params["w"], again.state.opt_state[0].mu["w"]
-    split = [not x.sharding.is_fully_replicated for x in arrays]
-    assert split == {"fsdp": [True, True], "optimizer": [False, True]}.get(way, [False, False])
+    arrays = again.state.params["kernel"], again.state.opt_state[0].mu["kernel"]
+    assert [x.size // x.addressable_shards[0].data.size for x in arrays] == parts, way

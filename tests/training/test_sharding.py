@@ -61,6 +61,11 @@ WAYS = {
     (P("shard", "tensor"), P("tensor", "shard")),
     (P("shard", "tensor"), P("tensor", "shard")),
   ),
+  "optimizer and tensor": (
+    {"sharding": "optimizer", "tensor": 2},
+    HALVES,
+    (P("data", "tensor"), P("tensor", "data")),
+  ),
   "optimizer": ({"sharding": "optimizer"}, (WHOLE, WHOLE), (P(None, "data"), P("data"))),
   "fsdp, remat, accumulate": (
     {"sharding": "fsdp", "remat": "dots", "accumulate": 2},

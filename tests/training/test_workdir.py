@@ -1,6 +1,8 @@
 """The folder of a run: files that are whole or not there, and the metrics log."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -28,6 +30,15 @@ def test_lock_ends_with_its_process(tmp_path):
   workdir.lock(tmp_path).close()
 
 
+def test_a_file_system_without_locks_is_an_error(tmp_path, monkeypatch):
+  def flock(*_):
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+  monkeypatch.setattr(workdir.fcntl, "flock", flock)
+  with pytest.raises(WorkdirError, match=r"cannot be locked \(No locks available"):
+    workdir.lock(tmp_path)
+
+
 def test_log_is_cut_back_to_the_step_that_is_resumed(tmp_path):
   log = workdir.MetricsLog(tmp_path, step=0)
   for step in (10, 20, 30):
@@ -44,16 +55,19 @@ def test_log_is_cut_back_to_the_step_that_is_resumed(tmp_path):
 
 def test_damaged_lines_of_a_log_are_reported(tmp_path, caplog):
   path = tmp_path / "metrics.jsonl"
-  path.write_bytes(b'{"step": 1}\n{"step": 2, "\xff": 0}\n{"stfp": 3}\n[4]\n{"step": 5}\n{"step"')
+  path.write_bytes(b'{"step": 1}\n{"step": 2, "\xff": 0}\n{"stfp": 3}\n[4]\n{"step": 5}\n')
+  with path.open("ab") as f:
+    f.write(b'{"step": Infinity}\n' + b"[" * 100_000 + b'\n{"step"')
   assert workdir.read_lines(path) == [{"step": 1}, {"step": 5}]
-  damaged = [n for n in range(1, 7) if f"line {n} is damaged" in caplog.text]
-  assert damaged == [2, 3, 4], "the sixth was cut off, not damaged"
+  damaged = [n for n in range(1, 9) if f"line {n} is damaged" in caplog.text]
+  assert damaged == [2, 3, 4, 6, 7], "the eighth was cut off, not damaged"
 
 
 def test_left_overs_of_a_killed_write_go(tmp_path):
   (tmp_path / ".metrics.jsonl.123.tmp").write_text("half")
+  (tmp_path / ".other.tmp").mkdir()
   workdir.lock(tmp_path).close()
-  assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+  assert {p.name for p in tmp_path.iterdir()} == {".lock", ".other.tmp"}
 
 
 def test_claim_writes_config_and_versions_once(tmp_path):
