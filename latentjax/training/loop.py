@@ -220,6 +220,7 @@ def _advance(run: _Run, config: TrainConfig, evaluate: EvalFn | None) -> TrainRe
       run.log.write(last, {f"eval/{k}": _plain(v) for k, v in evaluate(state).items()})
     if saving:
       _check_state(last, state, run.manager)
+      run.log.sync()
       meta = {"feed": run.feed.state(last), "versions": versions()}
       checkpoint.save(run.manager, last, {"train": state, "key": run.key_data}, meta)
     if stopping:

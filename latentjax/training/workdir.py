@@ -139,11 +139,17 @@ class MetricsLog:
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
 
-  def close(self) -> None:
-    """Close the file, its content safe on disk."""
+  def sync(self) -> None:
+    """What was written is safe on disk when this returns: a checkpoint counts on the lines before it."""
     if self._file is not None:
       with _writing(self.path.parent):
         os.fsync(self._file.fileno())
+
+  def close(self) -> None:
+    """Close the file, its content safe on disk."""
+    self.sync()
+    if self._file is not None:
+      with _writing(self.path.parent):
         self._file.close()
       self._file = None
 

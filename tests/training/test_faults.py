@@ -298,3 +298,23 @@ def test_saved_state_may_be_donated_at_once(tmp_path):
 def test_optimizer_of_other_kind_is_refused(finished, tmp_path):
   with pytest.raises(training.CheckpointMismatch, match="opt_state"):
     problem.run(copy(finished, tmp_path), optimizer=optax.sgd(1e-2, momentum=0.9))
+
+
+def test_a_checkpoint_comes_after_its_lines_are_safe_on_disk(tmp_path, monkeypatch):
+  """As a power cut takes what is with the operating system alone."""
+  safe, seen = {}, []
+  sync, save = os.fsync, checkpoint.save
+
+  def fsync(handle):
+    sync(handle)
+    safe[os.fstat(handle).st_ino] = os.fstat(handle).st_size
+
+  def checked(manager, step, state, meta):
+    log = (tmp_path / "metrics.jsonl").stat()
+    seen.append((step, safe.get(log.st_ino) == log.st_size > 0))
+    save(manager, step, state, meta)
+
+  monkeypatch.setattr(os, "fsync", fsync)
+  monkeypatch.setattr(checkpoint, "save", checked)
+  problem.run(tmp_path)
+  assert seen == [(step, True) for step in (10, 20, 30, 40)]
