@@ -15,10 +15,11 @@ HEAD = """# Speed, beside what people use today
 
 Made by `python -m experiments.bench report` from the results beside it; the command that measures each is in
 its module's docstring (`python -m experiments.bench NAME --help`). Ratios are of sides that took turns on one
-machine: all cores, float32, medians. Ratios below their goal are bold.
+machine: all cores, float32, medians. Ratios below their goal are bold. Memory is the most that a process had,
+what a kernel added to it or, where it says so, what a compiled program sets aside. The first call compiles.
 
-| benchmark | work | ours | peer | ratio | goal | memory, ours / peer | machine | measured at |
-|---|---|---:|---|---:|---:|---|---|---|
+| benchmark | work | ours | peer | ratio | goal | memory, ours / peer | first call, s | machine | measured at |
+|---|---|---:|---|---:|---:|---|---|---|---|
 """
 
 
@@ -31,9 +32,17 @@ class Row(NamedTuple):
   ratio: float | None
   goal: float | None
   memory: str = ""
+  first: str = ""
 
 
 Found = Mapping[str, Any]
+
+
+def beside(sides: Found, peer: str, ours: str = "ours") -> tuple[str, str]:
+  """Peak memory, and seconds of the first call, of two processes."""
+  pair = [sides[name] for name in (ours, peer)]
+  memory = " / ".join(f"{side['peak_rss_mib']:,.0f}" for side in pair) + " MiB"
+  return memory, " / ".join(f"{side['first_seconds']:.2g}" for side in pair)
 
 
 def training(work: str) -> Callable[[Found], Iterator[Row]]:
@@ -43,9 +52,8 @@ def training(work: str) -> Callable[[Found], Iterator[Row]]:
     rates = found["median_images_per_second"]
     for peer, ratio in found["median_ratios"].items():
       goal = found["goals"].get(peer)
-      yield Row(
-        work, f"{rates['ours']:,.0f} images/s", f"{peer}: {rates[peer]:,.0f} images/s", ratio, goal
-      )
+      times = f"{rates['ours']:,.0f} images/s", f"{peer}: {rates[peer]:,.0f} images/s"
+      yield Row(work, *times, ratio, goal, *beside(found["sides"], peer))
 
   return rows
 
@@ -59,7 +67,8 @@ def kernels(found: Found) -> Iterator[Row]:
         memory = f"{row['added_mib']:,.0f} / {peer['added_mib']:,.0f} MiB"
         times = (f"{s['milliseconds']:,.1f} ms" for s in (row, peer))
         form = side.removeprefix("ours").strip()
-        yield Row(f"{name} {form}".strip(), *times, row["ratio"], found["goal"], memory)
+        _, first = beside(kernel["sides"], "peer", side)
+        yield Row(f"{name} {form}".strip(), *times, row["ratio"], found["goal"], memory, first)
 
 
 def contrastive(found: Found) -> Iterator[Row]:
@@ -104,6 +113,7 @@ def sampling(found: Found) -> Iterator[Row]:
         f"{side}: {1e3 * times[side]:,.0f} ms",
         ratio[side],
         goal,
+        *beside(row["sides"], side),
       )
 
 
@@ -135,14 +145,16 @@ def pipelines(found: Found) -> Iterator[Row]:
   for name, ratio in found["median_ratios"].items():
     peer = found["peers"][name]
     times = f"{rates[name]:,.0f} images/s", f"{peer}: {rates[peer]:,.0f} images/s"
-    yield Row(f"MNIST to float batches on the device, {name}", *times, ratio, found["goal"])
+    work = f"MNIST to float batches on the device, {name}"
+    yield Row(work, *times, ratio, found["goal"], *beside(found["sides"], peer, name))
 
 
 def startup(found: Found) -> Iterator[Row]:
   """The row of `startup_speed`; its goal is of seconds."""
   ours, peer = found["seconds"]["ours"], found["seconds"].get("torch", float("nan"))
   work = f"start-up to the first step, goal under {found['goal_seconds']:g} s"
-  yield Row(work, f"{ours:.2f} s", f"torch: {peer:.2f} s", peer / ours, None)
+  first = " / ".join(f"{found['first'].get(name, float('nan')):.2g}" for name in ("ours", "torch"))
+  yield Row(work, f"{ours:.2f} s", f"torch: {peer:.2f} s", peer / ours, None, "", first)
 
 
 ROWS: dict[str, Callable[[Found], Iterator[Row]]] = {
@@ -175,7 +187,7 @@ def table(folder: Path = FOLDER) -> str:
       figure = "" if row.ratio is None else f"{row.ratio:.2f}"
       ratio = f"**{figure}**" if missed else figure
       goal = "" if row.goal is None else f"{row.goal:g}"
-      cells = (name, row.work, row.ours, row.peer, ratio, goal, row.memory, where)
+      cells = (name, row.work, row.ours, row.peer, ratio, goal, row.memory, row.first, where)
       lines.append(f"| {' | '.join(cells)} | {found.get('git', '')[:12]} |")
   return HEAD + "\n".join(lines) + "\n"
 
