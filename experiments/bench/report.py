@@ -18,7 +18,7 @@ its module's docstring (`python -m experiments.bench NAME --help`). Ratios are o
 machine: all cores, float32, medians. Ratios below their goal are bold. Memory is the most that a process had,
 what a kernel added to it or, where it says so, what a compiled program sets aside. The first call compiles.
 
-| benchmark | work | ours | peer | ratio | goal | memory, ours / peer | first call, s | machine | measured at |
+| benchmark | work | ours | peer | ratio | goal | memory, ours / peer | first call, s | machine | commit |
 |---|---|---:|---|---:|---:|---|---|---|---|
 """
 

@@ -189,8 +189,13 @@ def test_a_missed_goal_is_bold(tmp_path):
     "median_images_per_second": {"ours": 90.0, "torch": 100.0, "pythae": 30.0},
     "median_ratios": {"torch": 0.9, "pythae": 3.0},
     "goals": {"torch": 1.0, "pythae": 2.4},
+    "sides": {
+      name: {"peak_rss_mib": 1000.0 * i, "first_seconds": 0.25 * i}
+      for i, name in enumerate(("ours", "torch", "pythae"), 1)
+    },
   }
   (tmp_path / "vae_conv.json").write_text(json.dumps(found))
   slow, fast = report.table(tmp_path).splitlines()[-2:]
-  assert "| **0.90** | 1 |" in slow and "torch: 100 images/s" in slow
-  assert "| 3.00 | 2.4 |" in fast and "not recorded" in fast
+  assert "| **0.90** | 1 | 1,000 / 2,000 MiB | 0.25 / 0.5 |" in slow
+  assert "torch: 100 images/s" in slow
+  assert "| 3.00 | 2.4 | 1,000 / 3,000 MiB | 0.25 / 0.75 |" in fast and "not recorded" in fast
