@@ -53,6 +53,7 @@ def lock(workdir: Path) -> IO[str]:
   """
   with _writing(workdir):
     workdir.mkdir(parents=True, exist_ok=True)
+    _read(workdir / ".lock")  # names what stands in the way: who opened a pipe would wait for ever
     handle = (workdir / ".lock").open("a")
   try:
     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
