@@ -38,6 +38,7 @@ def findings(
     *misplaced_gathers(found.collectives, state, batch_size, large=large),
     *not_donated(found),
     *repeated(found, jaxpr),
+    *swapped(found, jaxpr, state),
   ]
 
 
@@ -125,6 +126,30 @@ def not_donated(found: Cost) -> list[str]:
   return [
     f"not donated: {missing / MIB:.2f} of {found.outputs / MIB:.2f} MiB of results are new memory"
   ]
+
+
+def swapped(found: Cost, jaxpr: Any, state: PyTree) -> list[str]:
+  """Arrays that the compiler moves from device to device where neither parameters nor objective ask for it.
+
+  Sums over the batch and gathers of it have their uses; this is of rows joined to rows, say, which then lie
+  elsewhere. Exchanges that the program itself writes are its own matter.
+  """
+  split = any(not x.sharding.is_fully_replicated for x in jax.tree.leaves(state))
+  moves = [c for c in found.collectives if c.kind in ("all-to-all", "collective-permute")]
+  sent = sum(c.sent for c in moves)
+  if split or sent <= TILES or exchanges(jaxpr):
+    return []
+  source = max(moves, key=lambda c: c.sent).source
+  return [f"rows swapped: {sent / MIB:.3g} MiB leave every device, most for {source[-60:]}"]
+
+
+def exchanges(jaxpr: Any) -> bool:
+  """Whether the program itself sends arrays from device to device."""
+  return any(
+    eqn.primitive.name in ("ppermute", "all_to_all", "all_gather")
+    or any(map(exchanges, jaxprs_in_params(eqn.params)))
+    for eqn in jaxpr.eqns
+  )
 
 
 def repeated(found: Cost, jaxpr: Any) -> list[str]:

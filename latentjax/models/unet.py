@@ -205,9 +205,8 @@ class GroupNorm(nn.Module):
     size = channels // self.groups
     member = jnp.repeat(jnp.eye(self.groups), size, axis=0)  # (C, groups)
     product = partial(jnp.dot, precision="highest")
-    sums = jnp.concatenate([wide.sum(1), jnp.square(wide).sum(1)])
-    means = product(product(sums, member) / (size * wide.shape[1]), member.T)
-    centre, square = jnp.split(means, 2)  # (B, C) each
+    sums = jnp.stack([wide.sum(1), jnp.square(wide).sum(1)])  # joined by rows, devices would swap them
+    centre, square = product(product(sums, member) / (size * wide.shape[1]), member.T)  # (B, C) each
     slope = scale * jax.lax.rsqrt(jnp.maximum(square - jnp.square(centre), 0) + 1e-6)
     slope, offset = slope * (1 + gain), (bias - centre * slope) * (1 + gain) + shift
     return (x * slope[:, None, None] + offset[:, None, None]).astype(self.dtype)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 import types
 
@@ -398,3 +399,25 @@ def test_work_that_devices_repeat_is_named(replicated, split):
   found, jaxpr, _ = analysis.program_cost(wanted, "cpu")
   (line,) = findings.repeated(found, jaxpr)
   assert line.startswith("repeated work: ")
+
+
+def test_rows_that_the_compiler_moves_are_named(replicated, split):
+  """Rows joined to rows lie on other devices than before; joined along a new axis they stay."""
+  for wanted, found, jaxpr, _ in (replicated, split):
+    assert findings.swapped(found, jaxpr, wanted.args[0]) == []
+
+  def found_of(joined):
+    def objective(params, model_state, key, batch):
+      h = batch["x"] @ params["w"]
+      one, other = joined(h, h**2)
+      return jnp.mean(one * jnp.tanh(other)), (model_state, {})
+
+    config = TrainConfig(batch_size=64)
+    init = lambda key: ({"w": jnp.zeros((D, 64 * D))}, ())
+    wanted = abstract_program(objective, init, optax.sgd(1e-3), ROWS, config)
+    found, jaxpr, _ = analysis.program_cost(wanted, "cpu")
+    return findings.swapped(found, jaxpr, wanted.args[0])
+
+  (line,) = found_of(lambda a, b: jnp.split(jnp.sin(jnp.concatenate([a, b])), 2))
+  assert re.match(r"rows swapped: [\d.]+ MiB .* most for \S*(split|concatenate)", line)
+  assert found_of(lambda a, b: jnp.sin(jnp.stack([a, b]))) == []
