@@ -205,8 +205,9 @@ class GroupNorm(nn.Module):
     size = channels // self.groups
     member = jnp.repeat(jnp.eye(self.groups), size, axis=0)  # (C, groups)
     product = partial(jnp.dot, precision="highest")
-    sums = jnp.stack([wide.sum(1), jnp.square(wide).sum(1)])  # joined by rows, devices would swap them
-    centre, square = product(product(sums, member) / (size * wide.shape[1]), member.T)  # (B, C) each
+    # A new axis: of rows joined to rows, many would lie on other devices than before.
+    sums = jnp.stack([wide.sum(1), jnp.square(wide).sum(1)])
+    centre, square = product(product(sums, member), member.T) / (size * wide.shape[1])  # (B, C)
     slope = scale * jax.lax.rsqrt(jnp.maximum(square - jnp.square(centre), 0) + 1e-6)
     slope, offset = slope * (1 + gain), (bias - centre * slope) * (1 + gain) + shift
     return (x * slope[:, None, None] + offset[:, None, None]).astype(self.dtype)
