@@ -17,6 +17,7 @@ FIXED = "draws its rows in the objective: as many, however many chips"
 DRAWN = ("wasserstein_dependency",)
 EVERYWHERE = "draws its rows in the objective, every chip all of them: made for one chip"
 WHY = {
+  ("disentanglement_study", True): "two seeds share the chips: rings of 8 at 16, of 512 at 1,024",
   ("latent_consistency", False): "optimal transport of all rows, on every chip: see that in groups",
   ("mi_staircase", False): EVERYWHERE,
   ("wae_rates", True): "every latent meets every draw of the prior, which are gathered",
@@ -48,7 +49,6 @@ why not flat; at the most chips | warnings (1 MiB and more) |
 |---|---|---|---|---|---|---|---|---|---|---|
 """
 LEFT = """
-
 Not in the table:
 
 """
@@ -112,7 +112,8 @@ def markdown(found: dict[str, Any]) -> str:
     ]
     lines.append(f"| {' | '.join(cells)} |")
   left = "\n".join(f"- {name}: {why}" for name, why in sorted(found["left_out"].items()))
-  return HEAD.format(both=both, all=len(groups)) + "\n".join(lines) + LEFT + left + "\n"
+  page = HEAD.format(both=both, all=len(groups)) + "\n".join(lines) + "\n"
+  return f"{page}{LEFT}{left}\n" if left else page
 
 
 def numbers(values: dict[int, float]) -> str:
