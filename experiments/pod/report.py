@@ -73,8 +73,10 @@ def short(warnings: Sequence[str]) -> str:
 def why(flags: str, by: dict[int, dict[str, Any]]) -> str:
   """Why a program is not flat, and whether what it sends can hide behind what it does."""
   name, last = by[max(by)]["experiment"], by[max(by)]
-  if "**no**" not in (flat({n: row[key] for n, row in by.items()}) for key in ("memory", "sent")):
-    return FIXED if name in DRAWN else ""
+  flats = {flat({n: row[key] for n, row in by.items()}) for key in ("memory", "sent")}
+  if "**no**" not in flats:
+    known = FIXED if name in DRAWN else ""
+    return WHY.get((name, bool(flags)), known) if "not known" in flats else known
   pairs = any(line.startswith("batch x batch") for line in last["warnings"])
   default = GATHERED if pairs else "not known"
   reason = WHY.get((name, bool(flags)), RING if "--block_size" in flags else default)

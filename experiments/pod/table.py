@@ -85,7 +85,8 @@ def main(argv: Sequence[str]) -> int:
     found["rows"] += new
     found["left_out"].pop(f"{name} {flags}".strip(), None)
     if error:
-      found["left_out"][f"{name} {flags}".strip()] = error
+      missing = " / ".join(str(n) for n in left if n not in {row["chips"] for row in new})
+      found["left_out"][f"{name} {flags}".strip()] = f"{missing} chips, {error}"
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     seconds = time.perf_counter() - start
     print(f"{name} {flags}: {len(new)} rows in {seconds:.0f} s {error}", flush=True)
