@@ -116,13 +116,14 @@ def one_of_two_processes_is_lost(place: Place) -> list[Outcome]:
 
 def terminated_together(place: Place) -> Outcome:
   """SIGTERM to both: one checkpoint of one step, and they go on from it. Needs the unbroken pair."""
-  good, seconds, times = 0, 0.0, 2
+  moments = (20, 60)  # steps; until the two have agreed on where to stop, some fifty more go by
+  good, seconds, times = 0, 0.0, len(moments)
   expected = place.root / "pair"
-  for i in range(times):
-    folder = place.root / f"terminated_{i}"
+  for moment in moments:
+    folder = place.root / f"terminated_{moment}"
     shutil.rmtree(folder, ignore_errors=True)
     processes = pair(place, folder, **PAIR)
-    wait_until(lambda: reached(folder) > 60 * (i + 1), processes[0], pause=0.002)  # noqa: B023
+    wait_until(lambda: reached(folder) > moment, processes[0], pause=0.002)  # noqa: B023
     begin = time.monotonic()
     for process in processes:
       process.send_signal(signal.SIGTERM)
