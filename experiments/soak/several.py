@@ -115,14 +115,18 @@ def one_of_two_processes_is_lost(place: Place) -> list[Outcome]:
 
 
 def terminated_together(place: Place) -> Outcome:
-  """SIGTERM to both: one checkpoint of one step, and they go on from it. Needs the unbroken pair."""
-  moments = (20, 60)  # steps; until the two have agreed on where to stop, some fifty more go by
+  """SIGTERM to both: one checkpoint of one step, and they go on from it."""
+  # Long: jax looks once a second for the signal, and then the two agree on where to stop.
+  long = {"steps": 1000, "checkpoint_every": 250}
+  moments = (50, 100)  # steps
   good, seconds, times = 0, 0.0, len(moments)
-  expected = place.root / "pair"
+  unbroken = place.root / "terminated"
+  shutil.rmtree(unbroken, ignore_errors=True)
+  whole_pair(place, unbroken, **long)
   for moment in moments:
     folder = place.root / f"terminated_{moment}"
     shutil.rmtree(folder, ignore_errors=True)
-    processes = pair(place, folder, **PAIR)
+    processes = pair(place, folder, **long)
     wait_until(lambda: reached(folder) > moment, processes[0], pause=0.002)  # noqa: B023
     begin = time.monotonic()
     for process in processes:
@@ -131,9 +135,9 @@ def terminated_together(place: Place) -> Outcome:
       end(process)
     seconds = max(seconds, time.monotonic() - begin)
     stopped = reached(folder)
-    printed = whole_pair(place, folder, **PAIR)
-    kept = printed["steps_run"] == PAIR["steps"] - stopped
-    good += kept and stopped < PAIR["steps"] and log(folder) == log(expected)
+    printed = whole_pair(place, folder, **long)
+    kept = printed["steps_run"] == long["steps"] - stopped
+    good += kept and stopped < long["steps"] and log(folder) == log(unbroken)
   return Outcome(
     "SIGTERM to both processes",
     "preemption at two moments",

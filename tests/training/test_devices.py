@@ -66,7 +66,8 @@ def test_two_processes_are_one_with_four_devices(folder, one_device):
 
 
 def test_two_processes_stop_at_the_same_step_and_one_goes_on(folder, one_device):
-  config = BASE | {"steps": 400, "checkpoint_every": 200}
+  # Long: jax looks once a second for the signal, and then the two agree on where to stop.
+  config = BASE | {"steps": 600, "checkpoint_every": 200}
   stopped = start_two(folder / "terminated", **config)
   runs.send_at(stopped[0], folder / "terminated", BASE["steps"], signal.SIGTERM)
   stopped[1].send_signal(signal.SIGTERM)
