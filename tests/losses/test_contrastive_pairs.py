@@ -2,8 +2,10 @@
 
 from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from contract import check_kernel
+from contract import check_kernel, fast_jit
 from contrastive_oracles import (
   BLOCK,
   EXTREME,
@@ -17,6 +19,8 @@ from contrastive_oracles import (
   sup_con_oracle,
   views_oracle,
 )
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from scipy.spatial import distance
 
 from latentjax.losses.contrastive import (
@@ -245,3 +249,18 @@ def test_l2_normalize():
   )
   norms = np.linalg.norm(l2_normalize(1e-30 * Z), axis=1)
   np.testing.assert_allclose(norms, 1, rtol=1e-6)
+
+
+def test_on_a_mesh_of_explicit_axes():
+  """As on one device, in a ring and where the compiler is left to split."""
+  views = l2_normalize(np.random.default_rng(3).standard_normal((2, 16, 4)).astype(np.float32))
+  run = lambda fn: fast_jit(jax.value_and_grad(lambda *z: jnp.mean(fn(*z)), argnums=(0, 1)))
+  expected = jax.device_get(run(nt_xent)(*views))
+  mesh, rows = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Explicit,)), P("data")
+  with jax.set_mesh(mesh):
+    split = [jax.device_put(z, NamedSharding(mesh, rows)) for z in np.asarray(views)]
+    around = partial(nt_xent, axis_name="data", block_size=2)
+    ring = jax.shard_map(around, in_specs=rows, out_specs=rows)
+    for fn in (ring, jax.sharding.auto_axes(nt_xent, out_sharding=rows)):
+      found = jax.device_get(run(fn)(*split))
+      jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), found, expected)
