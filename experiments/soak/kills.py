@@ -64,12 +64,15 @@ def kill_once(
   else:
     life = chance.uniform(0, seconds)
     moment = lambda: time.monotonic() - begin > life
-  if not wait_until(moment, process, pause=0.0005):
-    return {"kind": kind, "ended": True, **end(process)[0][-1]}
-  if kind != "anywhere":
-    time.sleep(chance.uniform(0, 0.02))
-  process.send_signal(signal.SIGKILL)
-  end(process, status=-signal.SIGKILL)
+  if wait_until(moment, process, pause=0.0005):
+    if kind != "anywhere":
+      time.sleep(chance.uniform(0, 0.02))
+    process.send_signal(signal.SIGKILL)
+  printed, _ = end(process, status=None)
+  if process.returncode != -signal.SIGKILL:  # it ended before, if only just
+    if process.returncode:
+      raise SoakError(f"status {process.returncode} of a run that was to be killed")
+    return {"kind": kind, "ended": True, **printed[-1]}
   return {
     "kind": kind,
     "ended": False,
