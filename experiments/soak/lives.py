@@ -94,9 +94,9 @@ class Life:
     return self._process.exitcode
 
   def send_signal(self, which: signal.Signals) -> None:
-    """Send a signal."""
-    assert self._process.pid is not None
-    os.kill(self._process.pid, which)
+    """Send a signal, unless it has ended."""
+    if self._process.pid is not None and self.poll() is None:
+      os.kill(self._process.pid, which)
 
   def kill(self) -> None:
     """End it."""
