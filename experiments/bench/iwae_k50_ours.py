@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.bench import vae_mlp_ours, worker
 from latentjax import objectives
+from latentjax.data.transforms import to_float
 from latentjax.losses.importance import iwae_bound
 from latentjax.models import Networks, mlp_vae
-from latentjax.training import make_optimizer
-from latentjax.training.step import init_train_state, make_train_step
+from latentjax.training import TrainConfig, make_optimizer
+from latentjax.training.program import abstract_program
 
 # Of a variant: micro-batches of the training loop, samples that the objective decodes at a time.
 WAYS: dict[str, tuple[int, int | None]] = {"": (5, None), "blocks": (1, 10), "at_once": (1, None)}
@@ -48,14 +48,16 @@ class Side(vae_mlp_ours.Side):
     return {**super().warm_up(), "temp_mib": self.temp_mib()}
 
   def temp_mib(self) -> float:
-    """Temporary memory of a step, beyond its state and its batch."""
-    optimizer = make_optimizer(self.problem.learning_rate)
-    step = make_train_step(self.model.objective, optimizer, accumulate=self.accumulate)
-    state = init_train_state(self.networks.init_fn(jax.random.key(0)), optimizer)
-    x = jnp.zeros((self.problem.batch_size, *self.images.shape[1:]))
-    compiled = (
-      jax.jit(step, donate_argnums=0).lower(state, jax.random.key(0), {"image": x}).compile()
+    """Temporary memory of a step as `train` compiles it, beyond its state and its batch."""
+    program = abstract_program(
+      self.model.objective,
+      lambda key: (self.networks.init_fn(key), ()),
+      make_optimizer(self.problem.learning_rate),
+      self.dataset,
+      TrainConfig(batch_size=self.problem.batch_size, accumulate=self.accumulate),
+      transform=to_float,
     )
+    compiled = program.call.lower(*program.args).compile()
     return compiled.memory_analysis().temp_size_in_bytes / 2**20
 
   def negative_elbo(self, params: Any) -> float:

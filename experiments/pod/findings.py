@@ -69,13 +69,15 @@ def squares(
   size, or these rows, as the two cannot then be told apart.
   """
   taken = {n for leaf in jax.tree.leaves(state) for n in leaf.shape}
+  # Within `shard_map`, as many features as a device has rows are no rows.
+  features = taken | {n for var in jaxpr.invars for n in var.aval.shape[1:]}
   if batch_size < 2 or any(n and n % batch_size == 0 for n in taken):
     return []
   sizes: dict[tuple[int, ...], int] = {}
 
   def visit(jaxpr: Any, parts: int) -> None:
     own = batch_size * parts // num_devices  # rows of what the jaxpr is written for
-    split = parts < num_devices and own > 1 and own not in taken
+    split = parts < num_devices and own > 1 and own not in features
     for eqn in jaxpr.eqns:
       for var in eqn.outvars:
         shape = getattr(var.aval, "shape", ())
@@ -83,7 +85,7 @@ def squares(
         rest = [n for n, is_whole in zip(shape, whole, strict=True) if not is_whole]
         if sum(whole) >= 2 or (sum(whole) == 1 and split and own in rest):
           sizes[shape] = math.prod(shape) * var.aval.dtype.itemsize // parts
-      inner = 1 if eqn.primitive.name == "shard_map" else parts
+      inner = parts // copies(eqn) if eqn.primitive.name == "shard_map" else parts
       for sub in jaxprs_in_params(eqn.params):
         visit(sub, inner)
 
@@ -135,12 +137,15 @@ def swapped(found: Cost, jaxpr: Any, state: PyTree) -> list[str]:
   elsewhere. Exchanges that the program itself writes are its own matter.
   """
   split = any(not x.sharding.is_fully_replicated for x in jax.tree.leaves(state))
-  moves = [c for c in found.collectives if c.kind in ("all-to-all", "collective-permute")]
-  sent = sum(c.sent for c in moves)
-  if split or sent <= TILES or exchanges(jaxpr):
+  sent: dict[str, float] = {}
+  for c in found.collectives:
+    if c.kind in ("all-to-all", "collective-permute"):
+      sent[c.source] = sent.get(c.source, 0) + c.sent
+  total = sum(sent.values())
+  if split or total <= TILES or exchanges(jaxpr):
     return []
-  source = max(moves, key=lambda c: c.sent).source
-  return [f"rows swapped: {sent / MIB:.3g} MiB leave every device, most for {source[-60:]}"]
+  most = max(sent, key=lambda source: sent[source])
+  return [f"rows swapped: {total / MIB:.3g} MiB leave every device, most for {most[-60:]}"]
 
 
 def exchanges(jaxpr: Any) -> bool:
@@ -153,8 +158,12 @@ def exchanges(jaxpr: Any) -> bool:
 
 
 def repeated(found: Cost, jaxpr: Any) -> list[str]:
-  """Work that devices do once more, each the same, instead of sharing it: rows drawn from one key, say."""
-  share = (matmul_flops(jaxpr) + other_operations(jaxpr)) / found.num_devices
+  """Work that devices do once more, each the same, instead of sharing it: rows drawn from one key, say.
+
+  Loops are counted once, as the compiler does.
+  """
+  products = matmul_flops(jaxpr, loops_once=True)
+  share = (products + other_operations(jaxpr)) / found.num_devices
   if found.num_devices == 1 or found.counted <= 2 * share + UPDATE * found.params / 4:
     return []
   return [
@@ -164,10 +173,7 @@ def repeated(found: Cost, jaxpr: Any) -> list[str]:
 
 
 def other_operations(jaxpr: Any) -> int:
-  """Rather more than what there is besides matrix products: every element that goes in or comes out.
-
-  Loops are counted once, as the compiler does.
-  """
+  """Rather more than what there is besides matrix products: every element that goes in or comes out."""
   total = 0
   for eqn in jaxpr.eqns:
     times = copies(eqn) if eqn.primitive.name == "shard_map" else 1

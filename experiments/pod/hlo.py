@@ -152,10 +152,11 @@ def piece_of(line: str, row: Collective) -> str:
   return line.split(" = ")[0].split()[-1]
 
 
-def matmul_flops(jaxpr: Any) -> int:
+def matmul_flops(jaxpr: Any, *, loops_once: bool = False) -> int:
   """Operations of all matrix products and convolutions, loops counted as often as they run.
 
-  Of the branches of a conditional the longest; a loop that stops by its values once.
+  Of the branches of a conditional the longest; a loop that stops by its values once, as is every one with
+  `loops_once`.
   """
   total = 0
   for eqn in jaxpr.eqns:
@@ -165,10 +166,12 @@ def matmul_flops(jaxpr: Any) -> int:
       total += 2 * inner * math.prod(eqn.outvars[0].aval.shape)
     if eqn.primitive.name == "conv_general_dilated":
       total += convolution_flops(eqn)
-    times = eqn.params["length"] if eqn.primitive.name == "scan" else 1
+    looped = eqn.primitive.name == "scan" and not loops_once
+    times = eqn.params["length"] if looped else 1
     if eqn.primitive.name == "shard_map":
       times = copies(eqn)
-    inner = [times * matmul_flops(sub) for sub in jaxprs_in_params(eqn.params)]
+    called = jaxprs_in_params(eqn.params)
+    inner = [times * matmul_flops(sub, loops_once=loops_once) for sub in called]
     total += max(inner) if eqn.primitive.name == "cond" else sum(inner)
   return total
 

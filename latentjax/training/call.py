@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import jax
-from jax.extend.core import jaxprs_in_params
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -88,25 +87,6 @@ def _join_processes(sharding: NamedSharding, x: jax.Array) -> jax.Array:
   """The same replicated array, known to lie on the devices of all processes; nothing is copied."""
   shards = [shard.data for shard in x.addressable_shards]
   return jax.make_array_from_single_device_arrays(x.shape, sharding, shards)
-
-
-def has_convolution(fn: Callable[..., Any], *args: Any) -> bool:
-  """Whether a function of these arguments (arrays or shapes) convolves on JAX's default backend."""
-  traced = jax.make_jaxpr(fn, axis_env=[(DATA_AXIS, 1)])(*args)
-  return _convolves(traced.jaxpr, jax.default_backend())
-
-
-def _convolves(jaxpr: Any, backend: str) -> bool:
-  """Whether there is a convolution in it, or in what it calls; of a choice by platform, in the backend's."""
-  for equation in jaxpr.eqns:
-    if equation.primitive.name == "conv_general_dilated":
-      return True
-    called = list(jaxprs_in_params(equation.params))
-    if platforms := equation.params.get("branches_platforms"):
-      called = [next(b for p, b in zip(platforms, called) if p is None or backend in p)]
-    if any(_convolves(inner, backend) for inner in called):
-      return True
-  return False
 
 
 def default_fusion(backend: str, *, convolution: bool, resident: bool) -> tuple[int, bool]:

@@ -22,9 +22,10 @@ from tqdm import tqdm
 import latentjax
 from latentjax import data
 from latentjax.training import checkpoint, workdir
-from latentjax.training.call import Call, default_fusion, has_convolution, make_call
+from latentjax.training.call import Call, default_fusion, make_call
 from latentjax.training.clock import Clock
 from latentjax.training.config import TrainConfig
+from latentjax.training.convolutions import has_convolution
 from latentjax.training.feed import Feed, make_feed
 from latentjax.training.interrupt import stop_request
 from latentjax.training.mesh import Rules, put_global, state_shardings

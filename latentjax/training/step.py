@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from latentjax.collectives import row_offset
+from latentjax.training.convolutions import has_convolution
+from latentjax.training.mesh import DATA_AXIS
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
@@ -91,7 +94,8 @@ def make_train_step(
     axis_name: name of the mapped axis inside `pmap` or `shard_map(..., check_vma=False)`, where `batch`
       holds the local rows; None under `jit`, where it holds the global batch. (With its default type
       check, `shard_map` has summed the gradient of replicated parameters already.)
-    unroll: write the micro-batches out instead of looping (convolutions on CPU need this).
+    unroll: write micro-batches that convolve out instead of looping. It takes the memory of all of them, but
+      on CPU a loop would be several times slower.
     rows_sharding: how an array (B,) of the batch's rows lies on the devices, under `jit`. What a transform
       makes from its key alone is otherwise made in full on every device, and so is all that follows.
 
@@ -135,9 +139,12 @@ def make_train_step(
       return (jax.tree.map(jnp.add, total, grads), model_state), metrics
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    (total, model_state), metrics = jax.lax.scan(
-      body, (zeros, model_state), micro, unroll=accumulate if unroll else 1
-    )
+    shape = lambda lead: lambda x: jax.ShapeDtypeStruct(x.shape[lead:], x.dtype)
+    kept = jax.tree.map(shape(0), (params, model_state))
+    first, first_rows, first_key = jax.tree.map(shape(1), micro)
+    convolves = partial(has_convolution, loss_and_grads, axis_name=axis_name or DATA_AXIS)
+    times = accumulate if unroll and convolves(*kept, first_key, first, first_rows) else 1
+    (total, model_state), metrics = jax.lax.scan(body, (zeros, model_state), micro, unroll=times)
     grads = jax.tree.map(lambda g: g / accumulate, total)
     return grads, model_state, jax.tree.map(lambda m: jnp.mean(m, axis=0), metrics)
 

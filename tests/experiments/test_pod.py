@@ -250,6 +250,16 @@ def test_arrays_of_batch_by_batch_are_named(replicated):
     found = findings.squares(jaxpr, B, wanted.args[0], num_devices=8, large=4 * B * B // 8)
     assert len(found) == named, "the rows of a device by those of all, and by themselves"
     assert all("[3, 24]" in line for line in found)
+  over = make_mesh(tensor=2)  # of four groups of rows; the compiler splits the layers
+  partly = jax.shard_map(gathered, mesh=over, axis_names={"data"}, **specs)
+  jaxpr = jax.make_jaxpr(partly)(jnp.zeros((B, D))).jaxpr
+  (line,) = findings.squares(jaxpr, B, wanted.args[0], num_devices=8, large=1)
+  assert "[6, 24]" in line
+  # As many features as a device has rows.
+  centred = lambda x: (x - jax.lax.all_gather(x, "data", tiled=True).mean(0)).sum(1)
+  local = jax.shard_map(centred, mesh=make_mesh(), **specs)
+  jaxpr = jax.make_jaxpr(local)(jnp.zeros((B, 3))).jaxpr
+  assert findings.squares(jaxpr, B, wanted.args[0], num_devices=8, large=1) == []
 
 
 def test_gathers_in_the_wrong_place_are_named():
@@ -389,16 +399,21 @@ def test_work_that_devices_repeat_is_named(replicated, split):
   for _, found, jaxpr, _ in (replicated, split):
     assert findings.repeated(found, jaxpr) == []
 
-  def drawing(params, model_state, key, batch):
-    x = jax.random.normal(key, (B, D))
-    return jnp.mean(jnp.tanh(x @ params["w"]) ** 2), (model_state, {})
+  def warnings(loops):
+    def drawing(params, model_state, key, batch):
+      layer = lambda h, _: (jnp.tanh(h @ params["w"]), None)
+      h, _ = jax.lax.scan(layer, jax.random.normal(key, (B, D)), length=loops)
+      return jnp.mean(h**2), (model_state, {})
 
-  config = TrainConfig(batch_size=B)
-  init = lambda key: ({"w": jnp.zeros((D, 16 * D))}, ())
-  wanted = abstract_program(drawing, init, optax.sgd(1e-3), ROWS, config)
-  found, jaxpr, _ = analysis.program_cost(wanted, "cpu")
-  (line,) = findings.repeated(found, jaxpr)
-  assert line.startswith("repeated work: ")
+    config = TrainConfig(batch_size=B)
+    init = lambda key: ({"w": jnp.zeros((D, D))}, ())
+    wanted = abstract_program(drawing, init, optax.sgd(1e-3), ROWS, config)
+    found, jaxpr, _ = analysis.program_cost(wanted, "cpu")
+    return findings.repeated(found, jaxpr)
+
+  for loops in (1, 64):
+    (line,) = warnings(loops)
+    assert line.startswith("repeated work: ")
 
 
 def test_rows_that_the_compiler_moves_are_named(replicated, split):

@@ -6,7 +6,8 @@ import pytest
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from latentjax.training.call import default_fusion, has_convolution, make_call
+from latentjax.training.call import default_fusion, make_call
+from latentjax.training.convolutions import has_convolution
 from latentjax.training.loop import _calls, _due
 from latentjax.training.mesh import make_mesh
 

@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from latentjax.collectives import device_mean
 from latentjax.training import init_train_state, make_train_step
 
 
@@ -44,6 +45,40 @@ def test_one_step_of_gradient_descent(accumulate, unroll):
   loss = np.mean((np.asarray(data["x"]) @ np.arange(5) - np.asarray(data["y"])) ** 2)
   np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
   assert int(new.step) == 1
+
+
+@pytest.mark.parametrize("convolve", [False, True])
+def test_micro_batches_that_convolve_are_written_out(convolve):
+  """On CPU a loop is slow for them; others take the memory of one. The same result, mapped or not."""
+  rows, optimizer = (
+    jnp.asarray(np.random.default_rng(0).normal(size=(16, 5, 1)), jnp.float32),
+    optax.sgd(0.1),
+  )
+  state = init_train_state(jnp.full((3, 1, 1), 0.5), optimizer)
+
+  def step_of(unroll, axis_name=None):
+    def objective(kernel, model_state, key, x):
+      same = lambda x: jax.lax.conv_general_dilated(
+        x, kernel, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+      )
+      loss = jnp.mean((same(x) if convolve else x @ kernel[0]) ** 4)
+      return loss, (model_state, {"shared": device_mean(loss, axis_name)})
+
+    return make_train_step(objective, optimizer, accumulate=4, unroll=unroll, axis_name=axis_name)
+
+  expected = jax.jit(step_of(False))(state, jax.random.key(0), rows)
+  twice = lambda tree: jax.tree.map(lambda x: jnp.stack([x, x]), tree)
+  over = Mesh(np.array(jax.devices()[:2]), ("rows",))
+  specs = {"in_specs": (P(), P(), P("rows")), "out_specs": P(), "check_vma": False}
+  for step in (
+    step_of(True),
+    lambda state, *rest: jax.tree.map(
+      lambda x: x[1], jax.vmap(step_of(True), (0, None, None))(twice(state), *rest)
+    ),
+    jax.shard_map(step_of(True, "rows"), mesh=over, **specs),
+  ):
+    assert ("unroll=4" in str(jax.make_jaxpr(step)(state, jax.random.key(0), rows))) == convolve
+    chex.assert_trees_all_close(jax.jit(step)(state, jax.random.key(0), rows), expected, rtol=1e-5)
 
 
 def test_moving_average():
