@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from latentjax.training.mesh import DATA_AXIS
 
 # A field marked so does not change what a run computes, beyond float rounding: a run may be continued
@@ -85,20 +87,24 @@ class TrainConfig:
       raise ValueError(
         f"shards: got {self.shards} without sharding='fsdp' or 'optimizer', wanted None"
       )
-    if not 0 <= self.seed <= 2**63 - self.seeds:
-      raise ValueError(f"seed: got {self.seed}, wanted all seeds in [0, 2**63)")
+    if not 0 <= self.seed <= 2**32 - self.seeds:  # `jax.random.key` drops the bits above
+      raise ValueError(f"seed: got {self.seed}, wanted all seeds in [0, 2**32)")
     if self.num_workers < 0:
       raise ValueError(f"num_workers: got {self.num_workers}, wanted at least 0")
 
   def _check_types(self) -> None:
-    """Whole numbers and choices are what their annotations say; a script is not checked by anyone else."""
+    """Values are what their annotations say; NumPy's scalars are made so. A script's are checked nowhere else."""
+    wanted = {int: "a whole number", float: "a number", bool: "True or False"}
     for name, kind in get_type_hints(TrainConfig).items():
       value, kinds = getattr(self, name), get_args(kind) or (kind,)
+      if isinstance(value, np.generic):
+        value = value.item()
+        object.__setattr__(self, name, value)
       if get_origin(kind) is Literal:
         if value not in kinds:
           raise ValueError(f"{name}: got {value!r}, wanted one of {', '.join(kinds)}")
-      elif int in kinds and type(value) not in kinds:
-        raise ValueError(f"{name}: got {value!r}, wanted a whole number")
+      elif type(value) not in kinds and not (type(value) is int and float in kinds):
+        raise ValueError(f"{name}: got {value!r}, wanted {wanted[kinds[0]]}")
 
   @property
   def axis_name(self) -> str | None:

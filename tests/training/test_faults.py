@@ -261,7 +261,10 @@ _gradient_only.defvjp(
     ({"checkpoint_every": 2.5}, r"checkpoint_every: got 2\.5, wanted a whole number"),
     ({"fused_steps": "5"}, "fused_steps: got '5', wanted a whole number"),
     ({"parallel": "xla"}, "parallel: got 'xla', wanted one of jit, pmap"),
-    ({"seed": 2**63 - 1, "seeds": 2}, "seed: got 9223372036854775807, wanted all seeds"),
+    ({"ema_decay": "0.9"}, "ema_decay: got '0.9', wanted a number"),
+    ({"grad_norm": 1}, "grad_norm: got 1, wanted True or False"),
+    ({"resident": "no"}, "resident: got 'no', wanted True or False"),
+    ({"seed": 2**32 - 1, "seeds": 2}, "seed: got 4294967295, wanted all seeds"),
     ({"num_workers": -1}, "num_workers: got -1, wanted at least 0"),
     (
       {"parallel": "pmap", "sharding": "fsdp"},
@@ -273,6 +276,12 @@ def test_bad_config_names_the_field(fields, message, tmp_path):
   with pytest.raises(ValueError, match=message):
     problem.run(tmp_path / "run", **fields)
   assert not (tmp_path / "run").exists()
+
+
+def test_numpy_scalars_in_a_config_count_as_python_numbers():
+  config = training.TrainConfig(steps=np.int64(5), ema_decay=np.float64(0.5), seed=np.uint8(3))
+  assert config == training.TrainConfig(steps=5, ema_decay=0.5, seed=3)
+  assert json.loads(json.dumps(config.identity()))["steps"] == 5
 
 
 def test_saved_state_may_be_donated_at_once(tmp_path):

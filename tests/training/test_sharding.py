@@ -129,7 +129,7 @@ def test_rematerialised_steps_keep_less(remat):
   assert tanhs("none") == 3 and tanhs(remat) == 6
 
 
-@pytest.mark.parametrize("fields", [{}, {"seeds": 2}, {"accumulate": 2}, {"sharding": "fsdp"}])
+@pytest.mark.parametrize("fields", [{}, {"seeds": 2}, {"accumulate": 2}])
 def test_rows_drawn_by_the_transform_are_split(fields):
   """Every device makes and takes its own rows, also of data that is made from keys alone."""
 
