@@ -93,7 +93,7 @@ class TrainConfig:
       raise ValueError(f"num_workers: got {self.num_workers}, wanted at least 0")
 
   def _check_types(self) -> None:
-    """Values are what their annotations say; NumPy's scalars are made so. A script's are checked nowhere else."""
+    """Values are what their annotations say; NumPy's scalars become Python's."""
     wanted = {int: "a whole number", float: "a number", bool: "True or False"}
     for name, kind in get_type_hints(TrainConfig).items():
       value, kinds = getattr(self, name), get_args(kind) or (kind,)
