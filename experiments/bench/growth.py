@@ -7,7 +7,7 @@ the batch, memory per chip and the least time of a step, from the table of `pyth
 Expected: no memory grows with an exponent above 1.2, also where the work grows with the square; that of
 samples, codes, steps and chips does not grow (at most 0.2).
 Command: python -m experiments.bench growth
-Time: six minutes on two quiet CPU cores.
+Time: three minutes on two quiet CPU cores.
 """
 
 from __future__ import annotations

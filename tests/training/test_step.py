@@ -50,10 +50,8 @@ def test_one_step_of_gradient_descent(accumulate, unroll):
 @pytest.mark.parametrize("convolve", [False, True])
 def test_micro_batches_that_convolve_are_written_out(convolve):
   """On CPU a loop is slow for them; others take the memory of one. The same result, mapped or not."""
-  rows, optimizer = (
-    jnp.asarray(np.random.default_rng(0).normal(size=(16, 5, 1)), jnp.float32),
-    optax.sgd(0.1),
-  )
+  rows = np.random.default_rng(0).normal(size=(16, 5, 1)).astype(np.float32)
+  optimizer = optax.sgd(0.1)
   state = init_train_state(jnp.full((3, 1, 1), 0.5), optimizer)
 
   def step_of(unroll, axis_name=None):
